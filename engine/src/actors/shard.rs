@@ -1,0 +1,467 @@
+//! A shard on its arbiter: the one writer of a journal, and the home of its lots' actors.
+
+use super::{
+    admission::Admitted,
+    lot::{Begin, LotActor, Restored},
+    outputs::{Output, release},
+};
+use crate::{
+    clock::Clock,
+    commit::recovery::{Recovered, recover_lot},
+    delivery::{Outlets, WorkerId},
+    meters::{ACTOR_REBUILDS, Meters},
+    ports::{
+        Storage,
+        format::{Mark, Sealed},
+    },
+    projection::backlog::{Backlog, Committed},
+    request::{Ask, KeyRequest, LotAnswer, NotLive, Reply, Request},
+    routing::{
+        directory::Directory,
+        engine::{ShardStatus, Tuning},
+    },
+};
+use actix::{Actor, Addr};
+use gavel_domain::{
+    event::{LotEvent, Recorded},
+    ids::{Epoch, LotId, ShardId},
+    lot::{Lot, spec::LotSpec, view::LotView},
+    reject::{Conflict, Reject},
+    shard::{
+        batch::{BatchId, Entry},
+        entities::catch_up,
+        keys::{KeyUse, Keys, Known},
+        staging::Staging,
+    },
+    time::Timestamp,
+};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeSet, HashMap},
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
+use tokio::sync::{Notify, oneshot};
+
+/// What the shards of a node share.
+pub(crate) struct Node {
+    pub(crate) clock: Clock,
+    pub(crate) storage: Storage,
+    pub(crate) outlets: Outlets,
+    pub(crate) directory: Directory,
+    pub(crate) backlog: Arc<Backlog>,
+    pub(crate) meters: Meters,
+    pub(crate) tuning: Tuning,
+}
+
+/// Whether a shard takes requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Serving,
+    Recovering,
+    /// For good; with the reason.
+    Closed(String),
+}
+
+/// A live lot.
+struct Slot {
+    actor: Addr<LotActor>,
+    /// The batch of its last event that was not a bid: the last of all once it is over.
+    last_batch: BatchId,
+    /// Since when it is over.
+    over_since: Option<Instant>,
+}
+
+/// One shard. Everything in it belongs to one thread; nothing is held across an await.
+pub(crate) struct Shard {
+    pub(crate) id: ShardId,
+    pub(crate) node: Arc<Node>,
+    state: RefCell<State>,
+    epoch: Cell<Epoch>,
+    latest: Cell<Timestamp>,
+    head: Cell<Mark>,
+    staging: RefCell<Staging<Output>>,
+    keys: RefCell<Keys>,
+    slots: RefCell<HashMap<LotId, Slot>>,
+    /// Workers (bits) that watch a lot. Kept apart from the actors: they outlive a rebuild.
+    watchers: RefCell<HashMap<LotId, u64>>,
+    pub(crate) unsaved: RefCell<Unsaved>,
+    /// Something was staged.
+    pub(crate) staged: Notify,
+}
+
+/// What the snapshots don't include yet.
+#[derive(Default)]
+pub(crate) struct Unsaved {
+    pub(crate) lots: BTreeSet<LotId>,
+    pub(crate) keys: bool,
+    pub(crate) evicted: Vec<LotId>,
+    /// Journal bytes since the marker.
+    pub(crate) bytes: usize,
+    pub(crate) since: Option<Instant>,
+    pub(crate) marker: Option<Mark>,
+    /// Bytes of the last save.
+    pub(crate) last_save: usize,
+}
+
+impl Shard {
+    pub(crate) fn new(id: ShardId, node: Arc<Node>) -> Rc<Self> {
+        Rc::new(Self {
+            id,
+            node,
+            state: RefCell::new(State::Recovering),
+            epoch: Cell::default(),
+            latest: Cell::default(),
+            head: Cell::default(),
+            staging: RefCell::default(),
+            keys: RefCell::default(),
+            slots: RefCell::default(),
+            watchers: RefCell::default(),
+            unsaved: RefCell::default(),
+            staged: Notify::new(),
+        })
+    }
+
+    /// The time for a request admitted now: never before anything that happened in this shard.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.node.clock.now().max(self.latest.get())
+    }
+
+    pub(crate) const fn epoch(&self) -> &Cell<Epoch> {
+        &self.epoch
+    }
+
+    pub(crate) const fn head(&self) -> &Cell<Mark> {
+        &self.head
+    }
+
+    pub(crate) const fn keys(&self) -> &RefCell<Keys> {
+        &self.keys
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    pub(crate) fn status(&self) -> ShardStatus {
+        let trouble = match self.state() {
+            State::Serving => None,
+            State::Recovering => Some("being recovered after a failed append".to_owned()),
+            State::Closed(reason) => Some(reason),
+        };
+        ShardStatus { shard: self.id, epoch: self.epoch.get(), trouble }
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        *self.state.borrow() == State::Serving
+    }
+
+    pub(crate) fn close(&self, reason: String) {
+        tracing::error!(shard = %self.id, %reason, "shard closed: its lots are unavailable");
+        *self.state.borrow_mut() = State::Closed(reason);
+    }
+
+    /// Hands a request to its lot's actor, or answers it where there is none.
+    pub(crate) fn admit(self: &Rc<Self>, admitted: Admitted) {
+        if !self.is_serving() {
+            return; // dropping it answers `unavailable`
+        }
+        let lot = admitted.request.lot;
+        match &admitted.request.ask {
+            Ask::Bid { .. } if self.journal_is_full() => return admitted.request.reply.send(Reply::Overloaded),
+            Ask::Create { .. } => return self.create(admitted),
+            Ask::Unwatch { worker } => return self.unwatch(lot, *worker),
+            Ask::Join { worker, .. } => self.watch(lot, *worker),
+            _ => {}
+        }
+        let actor = self.slots.borrow().get(&lot).map(|slot| slot.actor.clone());
+        match actor {
+            Some(actor) if actor.connected() => actor.do_send(admitted),
+            Some(_) => {
+                // The actor died of a panic outside of the rules: a new one starts in its place.
+                let actor = self.replace(lot);
+                actor.do_send(admitted);
+            }
+            None => {
+                self.watchers.borrow_mut().remove(&lot);
+                let Request { ask, reply, .. } = admitted.request;
+                let answer = Reply::NotLive(Box::new(NotLive { lot, ask }));
+                self.withhold(Output::Reply { to: reply, reply: answer, admitted: None });
+            }
+        }
+    }
+
+    fn journal_is_full(&self) -> bool {
+        self.node.storage.journal.kept_bytes() > self.node.tuning.journal_max_bytes
+    }
+
+    fn create(self: &Rc<Self>, admitted: Admitted) {
+        let Admitted { request, at, .. } = admitted;
+        let Ask::Create { spec, key, archived } = request.ask else { return };
+        let reply = match self.known_key(key.as_ref(), at) {
+            Some(reply) => reply,
+            None if archived || self.slots.borrow().contains_key(&request.lot) => Reply::Refused(Reject::Conflict(Conflict::LotExists)),
+            None => self.create_new(request.lot, *spec, key, at),
+        };
+        self.withhold(Output::Reply { to: request.reply, reply, admitted: None });
+    }
+
+    fn create_new(self: &Rc<Self>, id: LotId, spec: LotSpec, key: Option<KeyRequest>, at: Timestamp) -> Reply {
+        let mut events = Lot::creation(spec, at).into_iter();
+        let Some(event) = events.next() else { return Reply::Internal };
+        let created = Arc::new(Recorded { lot: id, epoch: self.epoch.get(), seq: gavel_domain::ids::Seq(0), at, event });
+        let Some(mut lot) = Lot::from_creation(&created) else { return Reply::Internal };
+        self.stage_event(&created);
+        for recorded in lot.advance(self.epoch.get(), at, events) {
+            self.stage_event(&recorded);
+        }
+        let view = lot.view();
+        self.use_key(key, at, &view);
+        self.node.directory.insert(id, at);
+        self.start(lot);
+        Reply::Lot(Box::new(LotAnswer { view, own: None }))
+    }
+
+    fn start(self: &Rc<Self>, lot: Lot) {
+        let id = lot.id();
+        let over_since = lot.status().is_over().then(Instant::now);
+        let actor = LotActor::new(Rc::clone(self), id, Begin::With(Box::new(lot))).start();
+        self.slots.borrow_mut().insert(id, Slot { actor, last_batch: BatchId::default(), over_since });
+    }
+
+    fn replace(self: &Rc<Self>, lot: LotId) -> Addr<LotActor> {
+        let actor = LotActor::new(Rc::clone(self), lot, Begin::Rebuilding).start();
+        if let Some(slot) = self.slots.borrow_mut().get_mut(&lot) {
+            slot.actor = actor.clone();
+        }
+        self.rebuild(lot, actor.clone());
+        actor
+    }
+
+    /// Rebuilds one lot from snapshot and journal, and what is still on its way there; its actor
+    /// keeps requests meanwhile.
+    pub(crate) fn rebuild(self: &Rc<Self>, lot: LotId, actor: Addr<LotActor>) {
+        metrics::counter!(ACTOR_REBUILDS).increment(1);
+        let on_their_way: Vec<Arc<Recorded>> = self
+            .staging
+            .borrow()
+            .uncommitted()
+            .filter_map(|entry| match entry {
+                Entry::Lot(recorded) if recorded.lot == lot => Some(Arc::clone(recorded)),
+                _ => None,
+            })
+            .collect();
+        let shard = Rc::clone(self);
+        actix_rt::spawn(async move {
+            let epoch = shard.epoch.get();
+            let recovered = recover_lot(shard.id, lot, &shard.node.storage).await;
+            if shard.epoch.get() != epoch {
+                return; // the whole shard was recovered meanwhile, this lot with it
+            }
+            let rebuilt = recovered.map_err(|error| error.to_string()).and_then(|state| catch_up_all(state, &on_their_way));
+            match rebuilt {
+                Ok(state) => {
+                    tracing::info!(shard = %shard.id, %lot, "lot rebuilt from snapshot and journal");
+                    actor.do_send(Restored(Box::new(state)));
+                }
+                Err(reason) => {
+                    tracing::error!(shard = %shard.id, %lot, %reason, "the lot can't be rebuilt: it is unavailable");
+                    shard.slots.borrow_mut().remove(&lot);
+                    shard.node.directory.remove(lot);
+                }
+            }
+        });
+    }
+
+    /// Takes up recovered state: from now on this shard serves.
+    pub(crate) fn serve(self: &Rc<Self>, recovered: Recovered, cursor: Option<Mark>) {
+        let Recovered { entities, opened, marker, replayed_bytes } = recovered;
+        self.epoch.set(opened.id.epoch);
+        self.head.set(opened.mark());
+        self.latest.set(entities.latest);
+        self.node.clock.not_before(entities.latest);
+        *self.staging.borrow_mut() = Staging::default();
+        *self.keys.borrow_mut() = entities.keys;
+        let lots = entities.lots.keys().copied().collect();
+        let unsaved = Unsaved { lots, keys: true, bytes: replayed_bytes, since: Some(Instant::now()), marker, ..Unsaved::default() };
+        *self.unsaved.borrow_mut() = if replayed_bytes == 0 { Unsaved { marker, ..Unsaved::default() } } else { unsaved };
+        self.node.backlog.reset(self.id, cursor, opened.mark());
+        for (id, lot) in entities.lots {
+            self.node.directory.insert(id, lot.created_at());
+            self.start(lot);
+        }
+        *self.state.borrow_mut() = State::Serving;
+    }
+
+    /// An append failed: everything that is not known to be durable is given up, with its actors.
+    /// Whoever waited for it is answered `unavailable`.
+    pub(crate) fn give_up(&self) -> (Vec<Output>, Vec<Output>) {
+        *self.state.borrow_mut() = State::Recovering;
+        let slots = std::mem::take(&mut *self.slots.borrow_mut());
+        for (lot, slot) in slots {
+            slot.actor.do_send(super::lot::Stop);
+            self.node.directory.remove(lot);
+        }
+        self.staging.borrow_mut().abandon()
+    }
+
+    /// Tells every worker that the lots it watches here must be asked for anew.
+    pub(crate) fn resync_watchers(&self) {
+        for (lot, workers) in self.watchers.borrow().iter() {
+            for worker in (0_u8..64).filter(|worker| workers & (1 << worker) != 0) {
+                if let Some(outlet) = self.node.outlets.to(WorkerId(worker)) {
+                    outlet.send(vec![crate::delivery::Item::Missed(*lot)]);
+                }
+            }
+        }
+    }
+
+    /// Stages a lot's event, and its delivery to who watches.
+    pub(crate) fn stage_event(&self, recorded: &Arc<Recorded>) {
+        self.latest.set(self.latest.get().max(recorded.at));
+        self.stage(Entry::Lot(Arc::clone(recorded)));
+        let workers = self.watchers.borrow().get(&recorded.lot).copied().unwrap_or(0);
+        if workers != 0 {
+            self.withhold(Output::Event { event: Arc::clone(recorded), workers });
+        }
+    }
+
+    fn stage(&self, entry: Entry) {
+        self.staging.borrow_mut().stage(entry);
+        self.staged.notify_one();
+    }
+
+    /// Lets an output leave once all it may depend on is durable.
+    pub(crate) fn withhold(&self, output: Output) {
+        let free = self.staging.borrow_mut().withhold(output);
+        if let Some(output) = free {
+            release([output], &self.node.outlets, &self.node.meters);
+        }
+    }
+
+    /// Resolves once all that is staged now is durable; fails if it never will be.
+    pub(crate) fn barrier(&self) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.withhold(Output::Barrier(sender));
+        receiver
+    }
+
+    /// Seals the next batch, if one may fly.
+    pub(crate) fn take_batch(&self) -> Option<Arc<Sealed>> {
+        let mut staging = self.staging.borrow_mut();
+        let entries = staging.take()?;
+        let head = self.head.get();
+        Some(Arc::new(self.node.storage.format.seal(self.id, head.id.next(), head.hash, entries)))
+    }
+
+    /// A batch is durable: its outputs leave, the projector gets it.
+    pub(crate) fn committed(&self, sealed: Arc<Sealed>) {
+        self.head.set(sealed.mark());
+        let (entries, outputs) = self.staging.borrow_mut().committed();
+        release(outputs, &self.node.outlets, &self.node.meters);
+        self.note(&entries, sealed.id, sealed.bytes.len());
+        self.node.backlog.push(self.id, Committed { sealed, entries });
+    }
+
+    /// Keeps the books on what was committed.
+    fn note(&self, entries: &[Entry], batch: BatchId, bytes: usize) {
+        let mut unsaved = self.unsaved.borrow_mut();
+        let mut slots = self.slots.borrow_mut();
+        unsaved.bytes += bytes;
+        unsaved.since.get_or_insert_with(Instant::now);
+        let mut last = None;
+        for entry in entries {
+            match entry {
+                Entry::Lot(recorded) => {
+                    if last != Some(recorded.lot) {
+                        unsaved.lots.insert(recorded.lot);
+                        last = Some(recorded.lot);
+                    }
+                    if matches!(recorded.event, LotEvent::BidPlaced(_)) {
+                        continue;
+                    }
+                    if let Some(slot) = slots.get_mut(&recorded.lot) {
+                        slot.last_batch = batch;
+                        if matches!(recorded.event, LotEvent::Closed(_) | LotEvent::Cancelled { .. }) {
+                            slot.over_since = Some(Instant::now());
+                        }
+                    }
+                }
+                Entry::Key(_) => unsaved.keys = true,
+                Entry::EpochOpened { .. } => {}
+            }
+        }
+    }
+
+    /// The answer that an idempotency key demands, if it was used.
+    pub(crate) fn known_key(&self, key: Option<&KeyRequest>, now: Timestamp) -> Option<Reply> {
+        let key = key?;
+        match self.keys.borrow().look_up(&key.scope, &key.body, now) {
+            Known::No => None,
+            Known::Answered(used) => Some(Reply::Lot(Box::new(LotAnswer { view: used.answer.clone(), own: None }))),
+            Known::OtherBody => Some(Reply::KeyReused),
+        }
+    }
+
+    /// Journals a key with the answer, in the batch of what it did.
+    pub(crate) fn use_key(&self, key: Option<KeyRequest>, at: Timestamp, answer: &LotView) {
+        let Some(KeyRequest { scope, body }) = key else { return };
+        let used = Arc::new(KeyUse { scope, body, at, answer: answer.clone() });
+        self.keys.borrow_mut().apply(&used);
+        self.stage(Entry::Key(used));
+    }
+
+    fn watch(&self, lot: LotId, worker: WorkerId) {
+        *self.watchers.borrow_mut().entry(lot).or_default() |= worker.bit();
+    }
+
+    fn unwatch(&self, lot: LotId, worker: WorkerId) {
+        let mut watchers = self.watchers.borrow_mut();
+        if let Some(workers) = watchers.get_mut(&lot) {
+            *workers &= !worker.bit();
+            if *workers == 0 {
+                watchers.remove(&lot);
+            }
+        }
+    }
+
+    /// The actors of these lots (of those that live).
+    pub(crate) fn actors(&self, lots: impl IntoIterator<Item = LotId>) -> Vec<(LotId, Addr<LotActor>)> {
+        let slots = self.slots.borrow();
+        lots.into_iter().filter_map(|lot| slots.get(&lot).map(|slot| (lot, slot.actor.clone()))).collect()
+    }
+
+    /// Lets go of lots that are over, once the tables and a snapshot hold all of them.
+    pub(crate) fn evict(&self, cursor: Option<Mark>, marker: Option<Mark>) {
+        let (Some(cursor), Some(marker), Some(after)) = (cursor, marker, self.node.tuning.evict_after) else { return };
+        let held = cursor.id.min(marker.id);
+        let gone: Vec<LotId> = {
+            let slots = self.slots.borrow();
+            let evictable = |slot: &Slot| slot.over_since.is_some_and(|since| since.elapsed() >= after) && slot.last_batch <= held;
+            slots.iter().filter(|(_, slot)| evictable(slot)).map(|(lot, _)| *lot).collect()
+        };
+        for lot in gone {
+            if self.unsaved.borrow().lots.contains(&lot) {
+                continue;
+            }
+            if let Some(slot) = self.slots.borrow_mut().remove(&lot) {
+                slot.actor.do_send(super::lot::Stop);
+            }
+            self.node.directory.remove(lot);
+            self.watchers.borrow_mut().remove(&lot);
+            self.unsaved.borrow_mut().evicted.push(lot);
+        }
+    }
+}
+
+fn catch_up_all(state: Option<Lot>, events: &[Arc<Recorded>]) -> Result<Lot, String> {
+    let mut state = state;
+    for recorded in events {
+        match &mut state {
+            Some(lot) => catch_up(lot, recorded).map_err(|misfit| misfit.to_string())?,
+            None => state = Lot::from_creation(recorded),
+        }
+    }
+    state.ok_or_else(|| "neither snapshot nor journal know it".to_owned())
+}

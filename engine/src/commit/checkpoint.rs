@@ -1,0 +1,113 @@
+//! Checkpoints: snapshots of what changed, so that recovery replays little and the journal can be
+//! trimmed. Taken lot by lot while bids go on: a snapshot may be newer than the marker, never older,
+//! and replay passes over what it includes.
+
+use crate::{
+    actors::{
+        lot::TakeSnapshot,
+        shard::{Shard, Unsaved},
+    },
+    ports::snapshots::{EntityKey, SnapshotSet},
+};
+use gavel_domain::{ids::LotId, shard::batch::BatchId};
+use std::{rc::Rc, time::Duration};
+
+/// How often a shard looks whether something is due.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Looks after a shard's snapshots, its journal's beginning and its closed lots, for ever.
+pub(crate) async fn keep_up(shard: Rc<Shard>) {
+    // Shards take their turns at different moments.
+    let offset = LOOK * u32::from(shard.id.0 % 64) / 64;
+    let mut look = tokio::time::interval_at(tokio::time::Instant::now() + offset, LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut trimmed = None;
+    loop {
+        look.tick().await;
+        if !shard.is_serving() {
+            continue;
+        }
+        shard.evict(shard.node.backlog.cursor(shard.id), shard.unsaved.borrow().marker);
+        if is_due(&shard) {
+            save(&shard).await;
+        }
+        trim(&shard, &mut trimmed).await;
+    }
+}
+
+/// Due by bytes (a save costs about what it saves from being replayed), by time, or to forget lots.
+fn is_due(shard: &Shard) -> bool {
+    let unsaved = shard.unsaved.borrow();
+    let tuning = &shard.node.tuning;
+    let enough = unsaved.bytes >= tuning.checkpoint_bytes.max(2 * unsaved.last_save);
+    enough || unsaved.since.is_some_and(|since| since.elapsed() >= tuning.checkpoint_after) || !unsaved.evicted.is_empty()
+}
+
+/// Saves everything that changed. What can't be saved now stays unsaved.
+pub(crate) async fn save(shard: &Rc<Shard>) {
+    let epoch = shard.epoch().get();
+    // Everything up to here is in the snapshots that are taken from now on.
+    let marker = shard.head().get();
+    let before = shard.unsaved.borrow().marker;
+    let taken = std::mem::replace(&mut *shard.unsaved.borrow_mut(), Unsaved { marker: before, ..Unsaved::default() });
+    let saved = try_save(shard, marker, &taken).await;
+    if shard.epoch().get() != epoch {
+        return; // recovered meanwhile: the books were begun anew
+    }
+    let mut unsaved = shard.unsaved.borrow_mut();
+    match saved {
+        Ok(bytes) => {
+            unsaved.marker = Some(marker);
+            unsaved.last_save = bytes;
+        }
+        Err(reason) => {
+            tracing::warn!(shard = %shard.id, %reason, "checkpoint not taken");
+            unsaved.lots.extend(&taken.lots);
+            unsaved.keys |= taken.keys;
+            unsaved.evicted.extend(&taken.evicted);
+            unsaved.bytes += taken.bytes;
+            unsaved.since = taken.since.or(unsaved.since);
+            unsaved.last_save = taken.last_save;
+        }
+    }
+}
+
+async fn try_save(shard: &Rc<Shard>, marker: crate::ports::format::Mark, taken: &Unsaved) -> Result<usize, String> {
+    let mut entities = Vec::with_capacity(taken.lots.len() + 1);
+    let wanted: Vec<LotId> = taken.lots.iter().copied().filter(|lot| !taken.evicted.contains(lot)).collect();
+    let actors = shard.actors(wanted.iter().copied());
+    if actors.len() < wanted.len() {
+        let live: std::collections::BTreeSet<LotId> = actors.iter().map(|(lot, _)| *lot).collect();
+        let missing = wanted.iter().find(|lot| !live.contains(lot) && !shard.unsaved.borrow().evicted.contains(lot));
+        if let Some(lot) = missing {
+            return Err(format!("lot {lot} has no actor"));
+        }
+    }
+    for (lot, actor) in actors {
+        let snapshot = actor.send(TakeSnapshot).await.map_err(|error| format!("lot {lot}: {error}"))?;
+        entities.push((EntityKey::Lot(lot), snapshot.ok_or_else(|| format!("lot {lot} is being rebuilt"))?));
+    }
+    if taken.keys {
+        entities.push((EntityKey::Keys, shard.node.storage.format.encode_keys(&shard.keys().borrow())));
+    }
+    // A snapshot includes what is staged but not yet durable: it waits, like any output.
+    shard.barrier().await.map_err(|_| "the shard was recovered".to_owned())?;
+    let bytes = entities.iter().map(|(_, bytes)| bytes.len()).sum();
+    let removed = taken.evicted.iter().copied().map(EntityKey::Lot).collect();
+    let saving = shard.node.storage.snapshots.save(shard.id, SnapshotSet { marker, entities }, removed);
+    saving.await.map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+/// Forgets what neither recovery nor the projector needs any more.
+async fn trim(shard: &Rc<Shard>, trimmed: &mut Option<BatchId>) {
+    let (Some(cursor), Some(marker)) = (shard.node.backlog.cursor(shard.id), shard.unsaved.borrow().marker) else { return };
+    let up_to = cursor.id.min(marker.id);
+    if trimmed.is_some_and(|trimmed| trimmed >= up_to) {
+        return;
+    }
+    match shard.node.storage.journal.trim(shard.id, up_to).await {
+        Ok(()) => *trimmed = Some(up_to),
+        Err(error) => tracing::warn!(shard = %shard.id, %error, "the journal can't be trimmed"),
+    }
+}

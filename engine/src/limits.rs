@@ -1,0 +1,27 @@
+//! Every bound of the engine's queues, and what happens at it. Bounds of sockets are configured.
+
+/// Requests that an arbiter takes from its inbox before its actors run.
+pub const INBOX_TURN: usize = 512;
+
+/// Requests that wait for a lot that is being rebuilt. Beyond: `overloaded`.
+pub const REBUILD_QUEUE: usize = 10_000;
+
+/// Bytes of committed batches that are kept in memory for the projector and for history reads, all
+/// shards together, as encoded. Beyond: they are read back from the journal.
+pub const BACKLOG_BYTES: usize = 32 << 20;
+
+/// Events that a projection takes at once, at least one batch.
+pub const PROJECTION_EVENTS: usize = 8_000;
+
+/// Bytes read from the journal at once.
+pub const READ_BYTES: usize = 4 << 20;
+
+/// Pictures of lots that the projector remembers. Beyond: they are read from the tables again.
+pub const PROJECTED_VIEWS: usize = 50_000;
+
+/// Events on their way to one worker's sessions. Beyond: that worker's watchers are told to resync.
+/// Replies need no bound of their own: each answers a request, and those are bounded per socket.
+pub const WORKER_EVENTS: usize = 262_144;
+
+/// Workers that can be attached (one bit each in a lot's set of watchers).
+pub const WORKERS: usize = 64;

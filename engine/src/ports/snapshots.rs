@@ -1,0 +1,37 @@
+//! Snapshots: encoded entities and the place in the journal that they include.
+
+use super::{PortFuture, StorageError, format::Mark};
+use gavel_domain::ids::{LotId, ShardId};
+
+/// What a snapshot is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntityKey {
+    /// A lot.
+    Lot(LotId),
+    /// The shard's idempotency keys.
+    Keys,
+}
+
+/// A shard as it was saved: every entity includes all events up to `marker`, some may include more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotSet {
+    /// Recovery replays what comes after it.
+    pub marker: Mark,
+    /// Encoded by [`super::format::Format`].
+    pub entities: Vec<(EntityKey, Vec<u8>)>,
+}
+
+/// One backend's snapshots.
+pub trait Snapshots: Send + Sync + 'static {
+    /// All of a shard; none if it was never saved.
+    fn load(&self, shard: ShardId) -> PortFuture<Option<SnapshotSet>, StorageError>;
+
+    /// One entity, with the shard's marker; none if that entity was never saved.
+    fn load_one(&self, shard: ShardId, key: EntityKey) -> PortFuture<Option<(Mark, Vec<u8>)>, StorageError>;
+
+    /// Writes changed entities, removes others and moves the marker, all or nothing.
+    fn save(&self, shard: ShardId, changed: SnapshotSet, removed: Vec<EntityKey>) -> PortFuture<(), StorageError>;
+
+    /// The markers of all shards that were ever saved.
+    fn markers(&self) -> PortFuture<Vec<(ShardId, Mark)>, StorageError>;
+}

@@ -1,0 +1,150 @@
+//! The history of a lot: the tables, and what is committed but not yet in them.
+
+use super::backlog::{Backlog, Unprojected};
+use crate::{
+    limits,
+    ports::{Storage, StorageError, journal::Page},
+};
+use gavel_domain::{
+    event::{LotEvent, Recorded},
+    ids::{BidId, BidderId, LotId, Seq, ShardId, shard_of},
+    lot::view::{LotView, Own},
+    receipt::Receipt,
+    shard::batch::Entry,
+};
+use std::{ops::ControlFlow, sync::Arc};
+
+/// Reads of what is committed. Never touches a shard.
+#[derive(Clone)]
+pub struct History {
+    storage: Storage,
+    backlog: Arc<Backlog>,
+    shards: u16,
+}
+
+/// Which events of a lot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// All.
+    All,
+    /// Accepted bids.
+    Bids,
+}
+
+impl History {
+    pub(crate) const fn new(storage: Storage, backlog: Arc<Backlog>, shards: u16) -> Self {
+        Self { storage, backlog, shards }
+    }
+
+    /// A lot's events after `after`, in order, at most `limit`. The creation (number 0) is not one
+    /// of them.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn events(&self, lot: LotId, kind: Kind, after: Seq, limit: usize) -> Result<Vec<Arc<Recorded>>, StorageError> {
+        // What is not in the tables must be looked at before the tables: it can move from there to
+        // here in between, but not back.
+        let shard = shard_of(lot, self.shards);
+        let fresh = self.backlog.unprojected(shard);
+        let tables = &self.storage.tables;
+        let rows = match kind {
+            Kind::All => tables.events(lot, after, limit).await?,
+            Kind::Bids => tables.bids(lot, after, limit).await?,
+        };
+        let mut found: Vec<Arc<Recorded>> = rows.into_iter().map(Arc::new).collect();
+        if found.len() < limit {
+            let mut last = found.last().map_or(after, |event| event.seq);
+            self.walk(shard, fresh, |recorded| {
+                let wanted = kind == Kind::All || matches!(recorded.event, LotEvent::BidPlaced(_));
+                if recorded.lot == lot && recorded.seq > last && wanted {
+                    last = recorded.seq;
+                    found.push(Arc::clone(recorded));
+                }
+                if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })
+            .await?;
+        }
+        Ok(found)
+    }
+
+    /// The receipt of an accepted bid, however long ago.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn receipt(&self, lot: LotId, bidder: &BidderId, id: BidId) -> Result<Option<Receipt>, StorageError> {
+        let shard = shard_of(lot, self.shards);
+        let fresh = self.backlog.unprojected(shard);
+        if let Some(receipt) = self.storage.tables.bid(lot, bidder.clone(), id).await? {
+            return Ok(Some(receipt));
+        }
+        let mut found = None;
+        self.walk(shard, fresh, |recorded| match &recorded.event {
+            LotEvent::BidPlaced(bid) if recorded.lot == lot && bid.bid_id == id && bid.bidder == *bidder => {
+                found = recorded.receipt();
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// A lot that is no longer in memory, with a bidder's own standing. (One in memory may be found
+    /// here too, as it was when the tables were last brought up.)
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn lot(&self, lot: LotId, bidder: Option<&BidderId>) -> Result<Option<(LotView, Option<Own>)>, StorageError> {
+        let Some(view) = self.storage.tables.lot(lot).await? else { return Ok(None) };
+        let own = match bidder {
+            Some(bidder) => self.storage.tables.own(lot, bidder.clone()).await?,
+            None => None,
+        };
+        Ok(Some((view, own)))
+    }
+
+    /// The tables themselves, for lists.
+    #[must_use]
+    pub fn tables(&self) -> &dyn crate::ports::tables::Tables {
+        self.storage.tables.as_ref()
+    }
+
+    /// Every lot event after the tables' end, oldest first, until `visit` breaks off.
+    async fn walk(
+        &self,
+        shard: ShardId,
+        fresh: Unprojected,
+        mut visit: impl FnMut(&Arc<Recorded>) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        let mut each = |entries: &[Entry]| {
+            entries.iter().try_for_each(|entry| match entry {
+                Entry::Lot(recorded) => visit(recorded),
+                _ => ControlFlow::Continue(()),
+            })
+        };
+        for batch in &fresh.batches {
+            if each(&batch.entries).is_break() {
+                return Ok(());
+            }
+        }
+        if !fresh.broken {
+            return Ok(());
+        }
+        let mut after = fresh.batches.last().map(|batch| batch.sealed.id).or(fresh.cursor.map(|cursor| cursor.id));
+        loop {
+            let page = Page { after, bytes: limits::READ_BYTES };
+            let batches = self.storage.journal.read(shard, page).await?;
+            let Some(last) = batches.last() else { return Ok(()) };
+            after = Some(last.id);
+            for sealed in &batches {
+                let entries = self.storage.format.open(sealed).map_err(|damage| StorageError {
+                    operation: format!("reading batch {} of shard {shard}", sealed.id),
+                    reason: damage.to_string(),
+                })?;
+                if each(&entries).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The projector: one task a node that brings the tables up behind all shards.
+
+use super::backlog::{Backlog, Unprojected};
+use crate::{
+    limits, meters,
+    ports::{
+        Storage, StorageError,
+        format::{Mark, Sealed},
+        journal::Page,
+        tables::{ProjectError, Projection},
+    },
+};
+use gavel_domain::{
+    event::{LotEvent, Recorded},
+    ids::{LotId, ShardId},
+    lot::view::LotView,
+    shard::batch::Entry,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Between tries while the database is away.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Brings the tables of a node's shards up to date, for ever.
+pub(crate) struct Projector {
+    pub(crate) storage: Storage,
+    pub(crate) backlog: Arc<Backlog>,
+    pub(crate) shards: u16,
+    /// Lots as the tables have them.
+    pub(crate) views: HashMap<LotId, LotView>,
+}
+
+/// What one shard has for the next transaction.
+struct Turn {
+    shard: ShardId,
+    cursor: Option<Mark>,
+    end: Mark,
+    batches: Vec<Arc<Sealed>>,
+    events: Vec<Arc<Recorded>>,
+}
+
+impl Projector {
+    /// Runs until told to stop, then until nothing is left to do (or the database fails).
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut first = 0;
+        loop {
+            match self.turn(first).await {
+                Ok(0) if stop.is_cancelled() => return,
+                Ok(0) => tokio::select! {
+                    () = self.backlog.news.notified() => {}
+                    () = stop.cancelled() => {}
+                },
+                // Every shard comes first in turn, so none starves behind a hot one.
+                Ok(_) => first = (first + 1) % self.shards.max(1),
+                Err(error) => {
+                    tracing::error!(%error, "the tables can't be written: trying again");
+                    self.views.clear();
+                    if stop.is_cancelled() {
+                        return;
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// One transaction; how many batches it held.
+    async fn turn(&mut self, first: u16) -> Result<usize, ProjectError> {
+        let mut turns = Vec::new();
+        let mut left = limits::PROJECTION_EVENTS;
+        for n in 0..self.shards {
+            let shard = ShardId((first + n) % self.shards);
+            let Some(next) = self.backlog.next(shard, left) else { continue };
+            let turn = self.gather(shard, next).await?;
+            left = left.saturating_sub(turn.events.len());
+            turns.push(turn);
+            if left == 0 {
+                break;
+            }
+        }
+        let mut projections = Vec::with_capacity(turns.len());
+        let mut done = Vec::with_capacity(turns.len());
+        let (mut batches, mut events) = (0, 0);
+        for turn in turns.into_iter().filter(|turn| !turn.batches.is_empty()) {
+            batches += turn.batches.len();
+            events += turn.events.len();
+            done.push((turn.shard, turn.end, turn.batches.len()));
+            let lots = self.fold(&turn.events).await?;
+            projections.push(Projection { shard: turn.shard, from: turn.cursor, batches: turn.batches, events: turn.events, lots });
+        }
+        if projections.is_empty() {
+            return Ok(0);
+        }
+        self.storage.tables.project(projections).await?;
+        for (shard, end, count) in done {
+            self.backlog.projected(shard, end, count as u64);
+        }
+        metrics::counter!(meters::PROJECTED_EVENTS).increment(events as u64);
+        Ok(batches)
+    }
+
+    /// A shard's next batches, from memory or, where they did not fit, from the journal.
+    async fn gather(&self, shard: ShardId, next: Unprojected) -> Result<Turn, StorageError> {
+        let cursor = next.cursor;
+        let mut turn = Turn { shard, cursor, end: cursor.unwrap_or_default(), batches: Vec::new(), events: Vec::new() };
+        for batch in &next.batches {
+            turn.add(Arc::clone(&batch.sealed), &batch.entries);
+        }
+        if turn.batches.is_empty() {
+            let page = Page { after: cursor.map(|cursor| cursor.id), bytes: limits::READ_BYTES / 8 };
+            for sealed in self.storage.journal.read(shard, page).await? {
+                let entries = self.storage.format.open(&sealed).map_err(|damage| StorageError {
+                    operation: format!("projecting batch {} of shard {shard}", sealed.id),
+                    reason: damage.to_string(),
+                })?;
+                turn.add(Arc::new(sealed), &entries);
+            }
+        }
+        Ok(turn)
+    }
+
+    /// The lots that these events touch, as they are after them.
+    async fn fold(&mut self, events: &[Arc<Recorded>]) -> Result<Vec<LotView>, StorageError> {
+        if self.views.len() > limits::PROJECTED_VIEWS {
+            self.views.clear();
+        }
+        let mut touched = BTreeMap::new();
+        for event in events {
+            if let Some(view) = self.views.get_mut(&event.lot) {
+                view.fold(event);
+            } else {
+                let view = if matches!(event.event, LotEvent::Created(_)) {
+                    LotView::from_creation(event)
+                } else {
+                    self.storage.tables.lot(event.lot).await?
+                };
+                let mut view = view.ok_or_else(|| StorageError {
+                    operation: format!("projecting event {} of lot {}", event.seq.0, event.lot),
+                    reason: "the tables don't know the lot".to_owned(),
+                })?;
+                if view.position.seq < event.seq {
+                    view.fold(event);
+                }
+                self.views.insert(event.lot, view);
+            }
+            touched.insert(event.lot, ());
+        }
+        Ok(touched.keys().filter_map(|lot| self.views.get(lot).cloned()).collect())
+    }
+}
+
+impl Turn {
+    fn add(&mut self, sealed: Arc<Sealed>, entries: &[Entry]) {
+        self.end = sealed.mark();
+        self.batches.push(sealed);
+        self.events.extend(entries.iter().filter_map(|entry| match entry {
+            Entry::Lot(recorded) => Some(Arc::clone(recorded)),
+            _ => None,
+        }));
+    }
+}

@@ -1,0 +1,41 @@
+//! Which lots live in memory on this node. Kept by the shards, read by lists.
+
+use dashmap::DashMap;
+use gavel_domain::{ids::LotId, time::Timestamp};
+
+/// Committed lots that have an actor, with their time of creation.
+#[derive(Debug, Default)]
+pub struct Directory {
+    lots: DashMap<LotId, Timestamp>,
+}
+
+impl Directory {
+    pub(crate) fn insert(&self, lot: LotId, created_at: Timestamp) {
+        self.lots.insert(lot, created_at);
+    }
+
+    pub(crate) fn remove(&self, lot: LotId) {
+        self.lots.remove(&lot);
+    }
+
+    /// Live lots after one, in the order of lists.
+    #[must_use]
+    pub fn after(&self, after: Option<(Timestamp, LotId)>) -> Vec<(Timestamp, LotId)> {
+        let mut lots: Vec<_> =
+            self.lots.iter().map(|entry| (*entry.value(), *entry.key())).filter(|lot| after.is_none_or(|after| *lot > after)).collect();
+        lots.sort_unstable();
+        lots
+    }
+
+    /// How many live.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lots.len()
+    }
+
+    /// Whether none lives.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lots.is_empty()
+    }
+}

@@ -1,0 +1,263 @@
+//! The engine of a node: starts its shards on their arbiters, takes requests in, tells how it fares.
+
+use super::{
+    directory::Directory,
+    request::{Ask, Reply, Request},
+};
+use crate::{
+    actors::{
+        admission::admit,
+        shard::{Node, Shard},
+    },
+    clock::Clock,
+    commit::{checkpoint, committer, recovery::recover, verify::RecoveryError},
+    delivery::{Inlet, Outlet, Outlets, WorkerId, reply::ReplyTo},
+    meters::{self, Meters},
+    ports::{Storage, StorageError, format::Mark},
+    projection::{backlog::Backlog, history::History, projector::Projector},
+};
+use actix_rt::Arbiter;
+use gavel_domain::ids::{Epoch, LotId, ShardId, shard_of};
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// The figures of an engine. Bounds are checked where they are configured.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// Shards in the data; fixed when it was created.
+    pub shards: u16,
+    /// Threads for shards.
+    pub arbiters: usize,
+    /// Requests that wait in an arbiter's inbox. Beyond: `overloaded`.
+    pub inbox: usize,
+    /// Bytes that the journal may keep. Beyond: bids are `overloaded`.
+    pub journal_max_bytes: u64,
+    /// Journal bytes of a shard after which it is saved.
+    pub checkpoint_bytes: usize,
+    /// The age of unsaved changes after which they are saved.
+    pub checkpoint_after: Duration,
+    /// How long a lot that is over stays in memory; none: for ever.
+    pub evict_after: Option<Duration>,
+}
+
+/// A shard as an operator sees it.
+#[derive(Clone, Debug)]
+pub struct ShardStatus {
+    /// Which.
+    pub shard: ShardId,
+    /// Of its current owner.
+    pub epoch: Epoch,
+    /// Why it does not serve; none if it does.
+    pub trouble: Option<String>,
+}
+
+/// The engine. Cheap to clone, callable from any thread.
+#[derive(Clone)]
+pub struct Engine {
+    node: Arc<Node>,
+    inboxes: Arc<[mpsc::Sender<Request>]>,
+    history: History,
+    statuses: Arc<Mutex<Vec<watch::Receiver<ShardStatus>>>>,
+    arbiters: Arc<Mutex<Vec<Arbiter>>>,
+    projecting: Arc<Mutex<Option<tokio::task::JoinHandle<()>>>>,
+    stop: CancellationToken,
+}
+
+impl Engine {
+    /// Recovers every shard and starts to serve. Must run inside an actix system.
+    ///
+    /// # Errors
+    /// A shard can't be recovered: nothing serves then.
+    pub async fn start(storage: Storage, tuning: Tuning) -> Result<Self, RecoveryError> {
+        let started = Instant::now();
+        let backlog = Arc::new(Backlog::new(tuning.shards));
+        let history = History::new(storage.clone(), Arc::clone(&backlog), tuning.shards);
+        let node = Arc::new(Node {
+            clock: Clock::start(),
+            storage: storage.clone(),
+            outlets: Outlets::default(),
+            directory: Directory::default(),
+            backlog: Arc::clone(&backlog),
+            meters: Meters::new(),
+            tuning: tuning.clone(),
+        });
+        let cursors = storage.tables.cursors().await.map_err(|error| RecoveryError::Storage { shard: ShardId(0), error })?;
+        let cursors: BTreeMap<ShardId, Mark> = cursors.into_iter().collect();
+
+        let threads = tuning.arbiters.clamp(1, usize::from(tuning.shards));
+        let (mut inboxes, mut statuses, mut arbiters, mut starting) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for thread in 0..threads {
+            let (inbox, requests) = mpsc::channel(tuning.inbox);
+            let (ready, is_ready) = oneshot::channel();
+            let arbiter = Arbiter::new();
+            let (node, cursors) = (Arc::clone(&node), cursors.clone());
+            arbiter.spawn_fn(move || {
+                actix_rt::spawn(run_arbiter(node, cursors, thread, threads, requests, ready));
+            });
+            inboxes.push(inbox);
+            starting.push(is_ready);
+            arbiters.push(arbiter);
+        }
+        for ready in starting {
+            let shards = ready.await.map_err(|_| RecoveryError::Fenced { shard: ShardId(0) })?;
+            statuses.extend(shards?);
+        }
+        metrics::gauge!(meters::RECOVERY_SECONDS).set(started.elapsed().as_secs_f64());
+        let stop = CancellationToken::new();
+        let projector = Projector { storage, backlog, shards: tuning.shards, views: HashMap::new() };
+        let projecting = tokio::spawn(projector.run(stop.clone()));
+        tracing::info!(lots = node.directory.len(), seconds = started.elapsed().as_secs_f64(), "recovered");
+        Ok(Self {
+            node,
+            inboxes: inboxes.into(),
+            history,
+            statuses: Arc::new(Mutex::new(statuses)),
+            arbiters: Arc::new(Mutex::new(arbiters)),
+            projecting: Arc::new(Mutex::new(Some(projecting))),
+            stop,
+        })
+    }
+
+    /// Hands a request to its lot's shard. A full inbox answers `overloaded` at once.
+    pub fn submit(&self, request: Request) {
+        let shard = usize::from(shard_of(request.lot, self.node.tuning.shards).0);
+        let inbox = &self.inboxes[shard % self.inboxes.len()];
+        match inbox.try_send(request) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(request)) => request.reply.send(Reply::Overloaded),
+            Err(mpsc::error::TrySendError::Closed(request)) => drop(request),
+        }
+    }
+
+    /// Asks and waits for the answer.
+    pub async fn ask(&self, lot: LotId, ask: Ask) -> Reply {
+        let (reply, answer) = ReplyTo::future();
+        self.submit(Request { lot, ask, reply });
+        answer.await.unwrap_or(Reply::Unavailable)
+    }
+
+    /// Attaches a worker thread that holds sockets; none if there are too many.
+    #[must_use]
+    pub fn attach_worker(&self) -> Option<(WorkerId, Arc<Outlet>, Inlet)> {
+        self.node.outlets.attach()
+    }
+
+    /// What was committed, however long ago.
+    #[must_use]
+    pub const fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The lots in memory.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.node.directory
+    }
+
+    /// The engine's time.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.node.clock
+    }
+
+    /// How the shards are.
+    #[must_use]
+    pub fn shards(&self) -> Vec<ShardStatus> {
+        self.statuses.lock().iter().map(|status| status.borrow().clone()).collect()
+    }
+
+    /// Batches that the tables don't hold yet, and the age of the oldest in seconds.
+    #[must_use]
+    pub fn projector_lag(&self) -> (u64, f64) {
+        self.node.backlog.lag()
+    }
+
+    /// Brings the gauges up to date that nobody moves as it happens.
+    pub fn gauge(&self) {
+        let (batches, seconds) = self.projector_lag();
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        {
+            metrics::gauge!(meters::PROJECTOR_LAG_BATCHES).set(batches as f64);
+            metrics::gauge!(meters::JOURNAL_BYTES).set(self.node.storage.journal.kept_bytes() as f64);
+        }
+        metrics::gauge!(meters::PROJECTOR_LAG_SECONDS).set(seconds);
+    }
+
+    /// A round trip through everything that an accepted bid needs.
+    ///
+    /// # Errors
+    /// What does not answer.
+    pub async fn ready(&self) -> Result<(), Vec<String>> {
+        let (journal, tables) = tokio::join!(self.node.storage.journal.ping(), self.node.storage.tables.ping());
+        let mut troubles: Vec<String> =
+            [journal, tables].into_iter().filter_map(Result::err).map(|error: StorageError| error.to_string()).collect();
+        troubles.extend(self.shards().into_iter().filter_map(|shard| Some(format!("shard {}: {}", shard.shard, shard.trouble?))));
+        if troubles.is_empty() { Ok(()) } else { Err(troubles) }
+    }
+
+    /// Saves what is unsaved, lets the projector finish, stops the arbiters. What is acknowledged is
+    /// durable already: this only shortens the next start.
+    pub async fn shut_down(&self) {
+        self.stop.cancel();
+        let projecting = self.projecting.lock().take();
+        if let Some(projecting) = projecting {
+            let _ = projecting.await;
+        }
+        for arbiter in self.arbiters.lock().drain(..) {
+            arbiter.stop();
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn history(&self) -> History {
+        History::new(self.storage.clone(), Arc::clone(&self.backlog), self.tuning.shards)
+    }
+}
+
+type Ready = Result<Vec<watch::Receiver<ShardStatus>>, RecoveryError>;
+
+/// One thread's shards: recovers them side by side, then admits requests to them.
+async fn run_arbiter(
+    node: Arc<Node>,
+    cursors: BTreeMap<ShardId, Mark>,
+    thread: usize,
+    threads: usize,
+    requests: mpsc::Receiver<Request>,
+    ready: oneshot::Sender<Ready>,
+) {
+    let count = node.tuning.shards;
+    let own = (0..count).map(ShardId).filter(|shard| usize::from(shard.0) % threads == thread);
+    let recoveries = own.map(|id| {
+        let (node, cursor) = (Arc::clone(&node), cursors.get(&id).copied());
+        async move {
+            let recovered = recover(id, &node.storage, cursor, node.clock.now()).await?;
+            let shard = Shard::new(id, node);
+            shard.serve(recovered, cursor);
+            Ok::<_, RecoveryError>(shard)
+        }
+    });
+    let shards = match futures_util::future::try_join_all(recoveries).await {
+        Ok(shards) => shards,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    let mut by_id: Vec<Option<Rc<Shard>>> = vec![None; usize::from(count)];
+    let mut statuses = Vec::new();
+    for shard in shards {
+        let (status, watching) = watch::channel(shard.status());
+        statuses.push(watching);
+        actix_rt::spawn(committer::commit(Rc::clone(&shard), status));
+        actix_rt::spawn(checkpoint::keep_up(Rc::clone(&shard)));
+        let at = usize::from(shard.id.0);
+        by_id[at] = Some(shard);
+    }
+    let _ = ready.send(Ok(statuses));
+    admit(requests, by_id).await;
+}

@@ -1,0 +1,5 @@
+//! From a lot's id to the shard that owns it, and the requests that travel there.
+
+pub mod directory;
+pub mod engine;
+pub mod request;
