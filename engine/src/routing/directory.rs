@@ -27,6 +27,12 @@ impl Directory {
         lots
     }
 
+    /// Whether a lot lives here.
+    #[must_use]
+    pub fn holds(&self, lot: LotId) -> bool {
+        self.lots.contains_key(&lot)
+    }
+
     /// How many live.
     #[must_use]
     pub fn len(&self) -> usize {

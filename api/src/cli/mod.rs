@@ -1,0 +1,150 @@
+//! The command line: what can be called, and what status each failure ends with. A file a command; none of them does its
+//! work here, they parse, call, and print.
+
+mod config;
+mod error;
+mod output;
+mod replay;
+mod serve;
+mod token;
+
+pub use error::CliError;
+
+use crate::auth::{Role, Subject, Ttl};
+use crate::config::{ConfigError, Overrides, Settings};
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Real-time auctions.
+#[derive(Debug, Parser)]
+#[command(name = "gavel", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(ServeArgs),
+    /// Print an access token made with a data directory's key
+    Token(TokenArgs),
+    /// Run the auctions of a bid list through the engine's own rules
+    Replay(ReplayArgs),
+    /// Check, show or explain the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// `gavel serve`
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// Configuration file (TOML); without it the built-in default applies
+    #[arg(long, value_name = "F")]
+    pub config: Option<PathBuf>,
+    /// Directory of journal, tables and key
+    #[arg(long, value_name = "D")]
+    pub data_dir: Option<PathBuf>,
+    /// IP address and port to listen on
+    #[arg(long, value_name = "A:P")]
+    pub listen: Option<SocketAddr>,
+    /// Add sample lots, simulated bidders and anonymous viewing; print links to try it
+    #[arg(long)]
+    pub demo: bool,
+}
+
+/// `gavel token`
+#[derive(Clone, Debug, Args)]
+pub struct TokenArgs {
+    /// Whom the token is for: the bidder's name
+    #[arg(long, value_name = "NAME")]
+    pub sub: Subject,
+    /// admin, auctioneer, bidder or viewer
+    #[arg(long)]
+    pub role: Role,
+    /// How long it lasts: 90s, 15m, 12h, 30d; default: auth.token_ttl
+    #[arg(long, value_name = "TIME")]
+    pub ttl: Option<Ttl>,
+    /// Data directory whose key signs
+    #[arg(long, value_name = "D")]
+    pub data_dir: Option<PathBuf>,
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "F")]
+    pub config: Option<PathBuf>,
+}
+
+/// `gavel replay`
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// Bid list (CSV)
+    #[arg(value_name = "FILE.csv")]
+    pub file: PathBuf,
+    /// Print the totals as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gavel config`
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say whether the configuration is valid, or which line is wrong and why
+    Check(ConfigArgs),
+    /// Print the effective configuration, secrets masked
+    Show(ConfigArgs),
+    /// List the environment's names
+    Env(ConfigArgs),
+}
+
+/// Which configuration.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "F")]
+    pub config: Option<PathBuf>,
+}
+
+impl ServeArgs {
+    /// The effective settings of this call: file, this process' environment, flags.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn settings(&self) -> Result<Settings, ConfigError> {
+        let overrides = Overrides { data_dir: self.data_dir.clone(), listen: self.listen, demo: self.demo };
+        settings(self.config.as_deref(), &overrides)
+    }
+}
+
+/// Runs what the arguments ask for; the first is the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let outcome = match Cli::try_parse_from(arguments) {
+        Ok(cli) => dispatch(cli.command),
+        Err(error) => error::usage(&error),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), CliError> {
+    match command {
+        // The two commands that need the engine are wired where it is: `serve::run(&args)`, `replay::run(&args)`.
+        Command::Serve(args) => serve::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Token(args) => token::run(&args),
+        Command::Config(command) => config::run(&command),
+    }
+}
+
+/// File, this process' environment, flags.
+fn settings(file: Option<&Path>, overrides: &Overrides) -> Result<Settings, ConfigError> {
+    // Variables that are not UTF-8 can't be ours to read; those that pose as ours are refused with what is left of them.
+    let env = std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
+    Settings::load(file, env, overrides)
+}
+
+#[cfg(test)]
+mod tests;

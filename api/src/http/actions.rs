@@ -1,0 +1,84 @@
+//! What an auctioneer does to a lot: `POST /v1/lots/{id}/{open,pause,resume,cancel,close,extend}`.
+
+use super::{
+    Api,
+    asking::{lot_id, lot_response, refused},
+    problem::{Code, Problem},
+};
+use crate::{
+    auth::{Caller, Role},
+    wire::lot::Audience,
+};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use gavel_domain::{
+    command::Command,
+    time::{LONGEST, Millis},
+};
+use gavel_engine::request::{Ask, Reply};
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// Characters in a reason, at most.
+const REASON_CHARS: usize = 500;
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reason {
+    #[serde(default)]
+    reason: Option<Arc<str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Extension {
+    by_ms: u64,
+}
+
+pub(super) async fn act(
+    request: HttpRequest,
+    caller: Caller,
+    path: web::Path<(String, String)>,
+    body: web::Bytes,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, Problem> {
+    let who = caller.require_known(Role::Auctioneer)?;
+    let (lot, action) = path.into_inner();
+    let lot = lot_id(&lot)?;
+    let command = command(&action, &body)?;
+    let keyed = api.in_flight.begin(&request, who, &body)?;
+    let key = keyed.as_ref().map(super::idempotency::Keyed::request);
+    match api.engine.ask(lot, Ask::Command { command, expected: None, key }).await {
+        Reply::Lot(answer) => Ok(lot_response(StatusCode::OK, &answer, Audience::House)),
+        Reply::NotLive(_) => {
+            api.find(lot, &caller).await?; // 404 if there never was one
+            Err(Problem::new(Code::Conflict, "the lot is over"))
+        }
+        other => Err(refused(other)),
+    }
+}
+
+fn command(action: &str, body: &[u8]) -> Result<Command, Problem> {
+    if action == "extend" {
+        let Extension { by_ms } = parse(body)?;
+        if by_ms == 0 || Millis(by_ms) > LONGEST {
+            return Err(Problem::invalid(format!("by_ms: from 1 to {}", LONGEST.0)));
+        }
+        return Ok(Command::Extend { by: Millis(by_ms) });
+    }
+    let Reason { reason } = if body.trim_ascii().is_empty() { Reason::default() } else { parse(body)? };
+    if reason.as_ref().is_some_and(|reason| reason.chars().count() > REASON_CHARS || reason.chars().any(char::is_control)) {
+        return Err(Problem::invalid(format!("reason: at most {REASON_CHARS} characters, no control characters")));
+    }
+    match action {
+        "open" => Ok(Command::Open),
+        "pause" => Ok(Command::Pause { reason }),
+        "resume" => Ok(Command::Resume),
+        "cancel" => Ok(Command::Cancel { reason }),
+        "close" => Ok(Command::Close),
+        _ => Err(Problem::not_found("no such action")),
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::invalid(error.to_string()))
+}

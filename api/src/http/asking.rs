@@ -1,0 +1,182 @@
+//! Asking the engine on behalf of a request, and saying what it answered.
+
+use super::{
+    Api,
+    problem::{Code, Problem},
+    reject::{code_of, minimum_of},
+};
+use crate::{
+    auth::{Caller, Role},
+    wire::{
+        lot::{Audience, LotBody},
+        message::bidder,
+    },
+};
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::{StatusCode, header},
+};
+use gavel_domain::{
+    ids::{BidderId, Epoch, LotId, Position, Seq},
+    lot::{
+        Status,
+        view::{LotView, Own},
+    },
+    reject::Refusal,
+};
+use gavel_engine::{
+    ports::StorageError,
+    request::{Ask, LotAnswer, Reply},
+};
+use std::time::Duration;
+
+/// When to come again after a 503.
+const COME_AGAIN: Duration = Duration::from_secs(1);
+
+pub(super) fn audience(caller: &Caller) -> Audience {
+    if caller.role().allows(Role::Auctioneer) { Audience::House } else { Audience::Public }
+}
+
+/// The caller as a bidder; none for other roles.
+pub(super) fn as_bidder(caller: &Caller) -> Option<BidderId> {
+    caller.principal().filter(|principal| principal.role == Role::Bidder).and_then(|principal| bidder(principal.sub.as_str()))
+}
+
+/// A lot's id from the path: what is no UUID names no lot.
+pub(super) fn lot_id(text: &str) -> Result<LotId, Problem> {
+    text.parse().map_err(|_| Problem::not_found("no such lot"))
+}
+
+/// A lot that was found.
+pub(super) struct Found {
+    pub(super) view: LotView,
+    pub(super) own: Option<Own>,
+    /// In memory; otherwise over, and read from the tables.
+    pub(super) live: bool,
+}
+
+impl Api {
+    /// A lot that the caller may see, live or from the tables.
+    pub(super) async fn find(&self, lot: LotId, caller: &Caller) -> Result<Found, Problem> {
+        let bidder = as_bidder(caller);
+        let found = match self.engine.ask(lot, Ask::View { bidder: bidder.clone() }).await {
+            Reply::Lot(answer) => Some((answer.view, answer.own, true)),
+            Reply::NotLive(_) => {
+                let archived = self.engine.history().lot(lot, bidder.as_ref()).await.map_err(unreadable)?;
+                archived.map(|(view, own)| (view, own, false))
+            }
+            other => return Err(refused(other)),
+        };
+        let visible = found.filter(|(view, ..)| view.status != Status::Draft || audience(caller) == Audience::House);
+        let (view, own, live) = visible.ok_or_else(|| Problem::not_found("no such lot"))?;
+        Ok(Found { view, own, live })
+    }
+}
+
+/// The tables did not answer.
+pub(super) fn unreadable(error: StorageError) -> Problem {
+    tracing::warn!(%error, "the history can't be read");
+    Problem::new(Code::Unavailable, "the history can't be read now").retry_after(COME_AGAIN)
+}
+
+/// A reply that is not what was asked for.
+pub(super) fn refused(reply: Reply) -> Problem {
+    match reply {
+        Reply::Refused(reject) => Problem::new(code_of(&reject), reject.to_string()),
+        Reply::BidRefused(refusal) => bid_refused(&refusal),
+        Reply::NotLive(_) => Problem::not_found("no such lot"),
+        Reply::PreconditionFailed => Problem::new(Code::PreconditionFailed, "the lot has changed since: read it again"),
+        Reply::KeyReused => Problem::new(Code::IdempotencyKeyReused, "this Idempotency-Key was used with another body"),
+        Reply::Overloaded => {
+            Problem::new(Code::Overloaded, "too many requests are waiting: nothing was done").for_bid(None).retry_after(COME_AGAIN)
+        }
+        Reply::Unavailable => {
+            Problem::new(Code::Unavailable, "not to be had now, and the outcome may be unknown: ask again with the same id or key")
+                .for_bid(None)
+                .retry_after(COME_AGAIN)
+        }
+        Reply::Receipt(_) | Reply::Lot(_) | Reply::Joined(_) | Reply::Internal | Reply::Done => Problem::internal(),
+    }
+}
+
+/// A refused bid, with what the bidder needs to do better.
+pub(super) fn bid_refused(refusal: &Refusal) -> Problem {
+    let problem = Problem::new(code_of(&refusal.reject), refusal.reject.to_string())
+        .for_bid(minimum_of(&refusal.reject).map(gavel_domain::money::Amount::get))
+        .with("received_at", refusal.received_at.to_string());
+    match refusal.deadline {
+        Some(deadline) => problem.with("deadline", deadline.to_string()),
+        None => problem,
+    }
+}
+
+/// A lot as an answer. Its position names its state, so that is its strong validator; who looks
+/// decides what is shown, hence `Vary`.
+pub(super) fn lot_response(status: StatusCode, answer: &LotAnswer, audience: Audience) -> HttpResponse {
+    lot_headers(&mut HttpResponse::build(status), &answer.view).json(LotBody::new(&answer.view, answer.own, audience))
+}
+
+pub(super) fn lot_headers<'a>(response: &'a mut HttpResponseBuilder, view: &LotView) -> &'a mut HttpResponseBuilder {
+    response
+        .insert_header((header::ETAG, format!("\"{}\"", tag(view.position))))
+        .insert_header((header::CACHE_CONTROL, "private, no-cache"))
+        .insert_header((header::VARY, "Authorization"))
+}
+
+fn tag(position: Position) -> String {
+    format!("{}-{}", position.epoch.0, position.seq.0)
+}
+
+/// The tags of `If-Match` or `If-None-Match`, over all its lines.
+fn tags(request: &HttpRequest, name: header::HeaderName) -> Option<Vec<String>> {
+    let mut values = request.headers().get_all(name).peekable();
+    values.peek()?;
+    let lines = values.filter_map(|value| value.to_str().ok());
+    Some(lines.flat_map(|line| line.split(',')).map(|tag| tag.trim().to_owned()).collect())
+}
+
+/// Whether the client has this state already (`If-None-Match`; weak comparison, RFC 9110 13.1.2).
+pub(super) fn is_known(request: &HttpRequest, position: Position) -> bool {
+    let own = format!("\"{}\"", tag(position));
+    tags(request, header::IF_NONE_MATCH)
+        .is_some_and(|tags| tags.iter().any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == own))
+}
+
+/// What `If-Match` expects: none for `*`.
+pub(super) fn expected(request: &HttpRequest) -> Result<Option<Position>, Problem> {
+    let tags = tags(request, header::IF_MATCH)
+        .ok_or_else(|| Problem::new(Code::PreconditionRequired, "If-Match with the lot's ETag is required"))?;
+    if tags.iter().any(|tag| tag == "*") {
+        return Ok(None);
+    }
+    let position = |tag: &String| {
+        let (epoch, seq) = tag.strip_prefix('"')?.strip_suffix('"')?.split_once('-')?;
+        Some(Position { epoch: Epoch(epoch.parse().ok()?), seq: Seq(seq.parse().ok()?) })
+    };
+    // Several tags are legal; a lot has one state, and the newest is the one that can match.
+    let newest = tags.iter().filter_map(position).max_by_key(|position| (position.seq, position.epoch));
+    newest.map(Some).ok_or_else(|| Problem::new(Code::PreconditionFailed, "If-Match holds no ETag of this lot"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    #[test]
+    fn entity_tags() {
+        let position = Position { epoch: Epoch(7), seq: Seq(3) };
+        let none_match =
+            |value| is_known(&TestRequest::default().insert_header((header::IF_NONE_MATCH, value)).to_http_request(), position);
+        for (value, known) in
+            [("\"7-3\"", true), ("W/\"7-3\"", true), ("\"1-1\", \"7-3\"", true), ("*", true), ("\"7-4\"", false), ("7-3", false)]
+        {
+            assert_eq!(none_match(value), known, "{value}");
+        }
+        let if_match = |value| expected(&TestRequest::default().insert_header((header::IF_MATCH, value)).to_http_request()).ok();
+        assert_eq!(if_match("\"7-3\""), Some(Some(position)));
+        assert_eq!(if_match("*"), Some(None));
+        assert_eq!(if_match("W/\"7-3\""), None, "weak tags never match");
+        assert!(expected(&TestRequest::default().to_http_request()).is_err());
+    }
+}

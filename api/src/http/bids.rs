@@ -1,0 +1,128 @@
+//! Bids and history over REST: `POST` and `GET /v1/lots/{id}/bids`, `GET /v1/lots/{id}/events`.
+
+use super::{
+    Api,
+    asking::{as_bidder, bid_refused, lot_id, refused, unreadable},
+    listing::Paging,
+    problem::Problem,
+};
+use crate::{
+    auth::{Caller, Role},
+    wire::event::EventBody,
+};
+use actix_web::{HttpRequest, HttpResponse, web};
+use gavel_domain::{
+    command::PlaceBid,
+    event::{LotEvent, Recorded},
+    ids::{BidId, LotId, Seq},
+    lot::same_bid,
+    money::Amount,
+    reject::{Refusal, Reject},
+};
+use gavel_engine::{
+    projection::history::Kind,
+    request::{Ask, Reply},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BidBody {
+    bid_id: BidId,
+    amount: Amount,
+    #[serde(default)]
+    max: Option<Amount>,
+    #[serde(default)]
+    retry: bool,
+}
+
+/// `POST /v1/lots/{id}/bids`.
+pub(super) async fn place(caller: Caller, lot: web::Path<String>, body: web::Bytes, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+    caller.require_known(Role::Bidder)?;
+    let bidder = as_bidder(&caller).ok_or_else(|| Problem::new(super::problem::Code::Forbidden, "only the role bidder bids"))?;
+    let lot = lot_id(&lot)?;
+    let BidBody { bid_id, amount, max, retry } = serde_json::from_slice(&body).map_err(|error| Problem::invalid(error.to_string()))?;
+    let bid = PlaceBid { bidder, bid_id, amount, max };
+    match api.engine.ask(lot, Ask::Bid { bid: bid.clone(), retry }).await {
+        Reply::Receipt(receipt) => Ok(HttpResponse::Created().json(receipt)),
+        Reply::NotLive(_) => on_archived(&api, lot, &caller, &bid).await,
+        other => Err(refused(other)),
+    }
+}
+
+/// A lot that is over and out of memory takes no bids, but knows those it took.
+async fn on_archived(api: &Api, lot: LotId, caller: &Caller, bid: &PlaceBid) -> Result<HttpResponse, Problem> {
+    let found = api.find(lot, caller).await?;
+    let known = api.engine.history().receipt(lot, &bid.bidder, bid.bid_id).await.map_err(unreadable)?;
+    let judged = known.map_or(Err(Reject::LotClosed), |receipt| same_bid(bid, receipt));
+    match judged {
+        Ok(receipt) => Ok(HttpResponse::Created().json(receipt)),
+        Err(reject) => Err(bid_refused(&Refusal { reject, received_at: api.engine.clock().now(), deadline: found.view.closes_at })),
+    }
+}
+
+/// `GET /v1/lots/{id}/bids`.
+pub(super) async fn history(
+    request: HttpRequest,
+    caller: Caller,
+    lot: web::Path<String>,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, Problem> {
+    page(&request, &caller, &lot, &api, Kind::Bids, |recorded| bid_item(recorded, &caller)).await
+}
+
+/// `GET /v1/lots/{id}/events`.
+pub(super) async fn events(
+    request: HttpRequest,
+    caller: Caller,
+    lot: web::Path<String>,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, Problem> {
+    page(&request, &caller, &lot, &api, Kind::All, |recorded| serde_json::to_value(EventBody::new(recorded)?).ok()).await
+}
+
+async fn page(
+    request: &HttpRequest,
+    caller: &Caller,
+    lot: &str,
+    api: &Api,
+    kind: Kind,
+    item: impl Fn(&Recorded) -> Option<Value>,
+) -> Result<HttpResponse, Problem> {
+    caller.require(Role::Viewer)?;
+    let paging = Paging::of(request, &[])?;
+    let after = match &paging.cursor {
+        Some(cursor) => cursor.parse().map(Seq).map_err(|_| Problem::invalid("cursor: not one of this list"))?,
+        None => Seq(0),
+    };
+    let lot = lot_id(lot)?;
+    api.find(lot, caller).await?;
+    let mut found = api.engine.history().events(lot, kind, after, paging.limit + 1).await.map_err(unreadable)?;
+    let more = found.len() > paging.limit;
+    found.truncate(paging.limit);
+    let next = found.last().filter(|_| more).map(|last| Paging::encode(&last.seq.0.to_string()));
+    let items: Vec<Value> = found.iter().filter_map(|recorded| item(recorded)).collect();
+    Ok(HttpResponse::Ok().insert_header(("Cache-Control", "private, no-cache")).json(json!({ "items": items, "next": next })))
+}
+
+/// The name of a bid is for its bidder and administrators, its maximum for its bidder alone.
+fn bid_item(recorded: &Recorded, caller: &Caller) -> Option<Value> {
+    let LotEvent::BidPlaced(bid) = &recorded.event else { return None };
+    let mut item = json!({
+        "seq": recorded.seq,
+        "at": recorded.at,
+        "bidder": bid.bidder,
+        "amount": bid.public_amount(),
+        "price": bid.price,
+        "leader": bid.leader,
+    });
+    let own = as_bidder(caller).is_some_and(|bidder| bidder == bid.bidder);
+    if own || caller.role().allows(Role::Admin) {
+        item["bid_id"] = json!(bid.bid_id);
+    }
+    if own {
+        item["max"] = json!(bid.max);
+    }
+    Some(item)
+}

@@ -1,0 +1,64 @@
+//! `Idempotency-Key`: which request it names, and that only one of a kind is under way.
+//!
+//! What was answered is journaled by the engine with its effect.
+
+use super::problem::{Code, Problem};
+use crate::auth::Principal;
+use actix_web::HttpRequest;
+use gavel_domain::ids::LotId;
+use gavel_engine::request::KeyRequest;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+use uuid::Builder;
+
+/// Requests with a key that have no answer yet, in this process.
+#[derive(Clone, Default)]
+pub(super) struct InFlight(Arc<Mutex<HashSet<Arc<str>>>>);
+
+/// A request with a key, as long as it is under way.
+pub(super) struct Keyed {
+    scope: Arc<str>,
+    body: [u8; 32],
+    in_flight: InFlight,
+}
+
+impl InFlight {
+    /// The request's key, if it has one.
+    ///
+    /// # Errors
+    /// A key that is none, or that is in use right now.
+    pub(super) fn begin(&self, request: &HttpRequest, who: &Principal, body: &[u8]) -> Result<Option<Keyed>, Problem> {
+        let Some(key) = request.headers().get("Idempotency-Key") else { return Ok(None) };
+        let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()));
+        let key = key.ok_or_else(|| Problem::invalid("Idempotency-Key: 1 to 255 visible ASCII characters"))?;
+        let scope: Arc<str> = format!("{}\n{}\n{}\n{key}", who.sub.as_str(), request.method(), request.path()).into();
+        if !self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&scope)) {
+            return Err(Problem::new(Code::Conflict, "a request with this Idempotency-Key is under way"));
+        }
+        Ok(Some(Keyed { scope, body: *blake3::hash(body).as_bytes(), in_flight: self.clone() }))
+    }
+}
+
+impl Keyed {
+    /// For the engine.
+    pub(super) fn request(&self) -> KeyRequest {
+        KeyRequest { scope: Arc::clone(&self.scope), body: self.body }
+    }
+
+    /// The id of the lot that this request creates: the same for every retry, so that a retry finds
+    /// the same shard after a crash too.
+    pub(super) fn lot(&self) -> LotId {
+        let digest = blake3::hash(self.scope.as_bytes());
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest.as_bytes()[..16]);
+        LotId(Builder::from_custom_bytes(bytes).into_uuid())
+    }
+}
+
+impl Drop for Keyed {
+    fn drop(&mut self) {
+        self.in_flight.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.scope);
+    }
+}

@@ -1,0 +1,142 @@
+//! Pages of lists, and the list of lots: `GET /v1/lots`.
+
+use super::{
+    Api,
+    asking::{as_bidder, audience, unreadable},
+    problem::Problem,
+};
+use crate::{
+    auth::{Caller, Role},
+    wire::lot::{Audience, LotBody},
+};
+use actix_web::{HttpRequest, HttpResponse, web};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::future::join_all;
+use gavel_domain::{
+    ids::{BidderId, LotId},
+    lot::{
+        Status,
+        view::{LotView, Own},
+    },
+    time::Timestamp,
+};
+use gavel_engine::{
+    ports::tables::LotsPage,
+    request::{Ask, Reply},
+};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Live lots that are asked at once.
+const AT_ONCE: usize = 200;
+
+/// Which page of a list.
+pub(super) struct Paging {
+    pub(super) limit: usize,
+    /// Decoded.
+    pub(super) cursor: Option<String>,
+    /// Other parameters that the list knows.
+    pub(super) others: BTreeMap<String, String>,
+}
+
+impl Paging {
+    /// From the query; every parameter must be known.
+    pub(super) fn of(request: &HttpRequest, known: &[&str]) -> Result<Self, Problem> {
+        let query = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
+        let query = query.map_err(|error| Problem::invalid(format!("query: {error}")))?;
+        let mut paging = Self { limit: 100, cursor: None, others: BTreeMap::new() };
+        for (name, value) in query.into_inner() {
+            match name.as_str() {
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=500).contains(limit));
+                    paging.limit = limit.ok_or_else(|| Problem::invalid("limit: from 1 to 500"))?;
+                }
+                "cursor" => {
+                    let cursor = URL_SAFE_NO_PAD.decode(&value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+                    paging.cursor = Some(cursor.ok_or_else(|| Problem::invalid("cursor: not one of this list"))?);
+                }
+                other if known.contains(&other) => drop(paging.others.insert(name, value)),
+                other => return Err(Problem::invalid(format!("{other}: no such parameter"))),
+            }
+        }
+        Ok(paging)
+    }
+
+    /// A cursor as a client gets it.
+    pub(super) fn encode(cursor: &str) -> String {
+        URL_SAFE_NO_PAD.encode(cursor)
+    }
+}
+
+/// A lot's place in the list.
+type Place = (Timestamp, LotId);
+
+/// `GET /v1/lots`.
+pub(super) async fn list(request: HttpRequest, caller: Caller, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+    caller.require(Role::Viewer)?;
+    let paging = Paging::of(&request, &["status"])?;
+    let status = paging.others.get("status").map(|status| parse_status(status)).transpose()?;
+    let after = paging.cursor.as_deref().map(parse_place).transpose()?;
+    let audience = audience(&caller);
+    let wanted =
+        |view: &LotView| status.is_none_or(|status| view.status == status) && (view.status != Status::Draft || audience == Audience::House);
+    let mut found = merged(&api, after, status, paging.limit + 1, as_bidder(&caller), wanted).await?;
+    let more = found.len() > paging.limit;
+    found.truncate(paging.limit);
+    let next = found.last().filter(|_| more).map(|(view, _)| Paging::encode(&format!("{}.{}", view.created_at.as_millis(), view.id)));
+    let items: Vec<LotBody> = found.iter().map(|(view, own)| LotBody::new(view, *own, audience)).collect();
+    Ok(HttpResponse::Ok()
+        .insert_header(("Cache-Control", "private, no-cache"))
+        .insert_header(("Vary", "Authorization"))
+        .json(json!({ "items": items, "next": next })))
+}
+
+fn parse_status(text: &str) -> Result<Status, Problem> {
+    serde_json::from_value(json!(text)).map_err(|_| Problem::invalid("status: one of draft, scheduled, open, paused, closed, cancelled"))
+}
+
+fn parse_place(text: &str) -> Result<Place, Problem> {
+    let place = text.split_once('.').and_then(|(at, lot)| Some((Timestamp::from_millis(at.parse().ok()?), lot.parse().ok()?)));
+    place.ok_or_else(|| Problem::invalid("cursor: not one of this list"))
+}
+
+/// Live lots as they are and archived ones from the tables, in one order.
+async fn merged(
+    api: &Api,
+    after: Option<Place>,
+    status: Option<Status>,
+    limit: usize,
+    bidder: Option<BidderId>,
+    wanted: impl Fn(&LotView) -> bool,
+) -> Result<Vec<(LotView, Option<Own>)>, Problem> {
+    let mut found: BTreeMap<Place, (LotView, Option<Own>)> = BTreeMap::new();
+    for places in api.engine.directory().after(after).chunks(AT_ONCE) {
+        let asked = places.iter().map(|(_, lot)| api.engine.ask(*lot, Ask::View { bidder: bidder.clone() }));
+        for reply in join_all(asked).await {
+            if let Reply::Lot(answer) = reply
+                && wanted(&answer.view)
+            {
+                found.insert((answer.view.created_at, answer.view.id), (answer.view, answer.own));
+            }
+        }
+        if found.len() >= limit {
+            break;
+        }
+    }
+    // A live lot's row may be behind it: only rows of lots that are not live count.
+    let mut from = after;
+    let mut archived = 0;
+    while archived < limit {
+        let rows = api.engine.history().tables().lots(LotsPage { status, after: from, limit }).await.map_err(unreadable)?;
+        let Some(last) = rows.last() else { break };
+        from = Some((last.created_at, last.id));
+        for view in rows.into_iter().filter(|view| !api.engine.directory().holds(view.id)) {
+            if wanted(&view) {
+                archived += 1;
+                let place = (view.created_at, view.id);
+                found.entry(place).or_insert((view, None));
+            }
+        }
+    }
+    Ok(found.into_values().take(limit).collect())
+}

@@ -1,0 +1,10 @@
+//! The `gavel` binary: its allocator and its exit status. Everything else is in the library.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    gavel::cli::run(std::env::args_os())
+}

@@ -1,0 +1,176 @@
+//! A server, put together: storage, engine, sockets, HTTP, and how it ends.
+//!
+//! What each of them does is in its own room; here is only who gets what, and in which order things
+//! start and stop.
+
+use crate::{
+    auth::{Gate, TokenKeys},
+    config::Settings,
+    http::{self, Api},
+    telemetry::{Metrics, gauges},
+    ws::{self, hub::Hub},
+};
+use actix_web::{App, HttpServer, middleware::from_fn, web};
+use gavel_engine::{Engine, routing::engine::Tuning};
+use gavel_persistence::sqlite::{EmbeddedStorage, FoundState, OpenOptions};
+use std::{net::SocketAddr, rc::Rc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// Why a server did not start, or ended. One line for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The data directory.
+    #[error(transparent)]
+    Data(#[from] gavel_persistence::sqlite::OpenError),
+    /// The token key.
+    #[error(transparent)]
+    Key(#[from] crate::auth::KeyError),
+    /// A shard.
+    #[error("recovery: {0}")]
+    Recovery(String),
+    /// The address.
+    #[error("listening on {address}: {reason}")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// The system's words.
+        reason: std::io::Error,
+    },
+    /// Anything else of the system.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+}
+
+/// A running server.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// For what runs beside it in this process.
+    pub engine: Engine,
+    /// Makes tokens.
+    pub keys: TokenKeys,
+    settings: Settings,
+    storage: EmbeddedStorage,
+    running: tokio::task::JoinHandle<std::io::Result<()>>,
+    handle: actix_web::dev::ServerHandle,
+    draining: CancellationToken,
+}
+
+/// Starts a server. Must run inside an actix system.
+///
+/// # Errors
+/// The first thing that is wrong; nothing runs then.
+pub async fn start(settings: Settings, metrics: Metrics) -> Result<Server, ServerError> {
+    let shards = u16::try_from(settings.engine.shards).unwrap_or(u16::MAX);
+    let opened = EmbeddedStorage::open(&settings.server.data_dir, OpenOptions::new(shards, tokio::runtime::Handle::current())).await?;
+    report(opened.found);
+    let keys = TokenKeys::load(&settings)?;
+    let storage = opened.storage;
+    let tuning = Tuning {
+        shards,
+        arbiters: settings.engine.arbiter_count(),
+        inbox: settings.limits.shard_queue,
+        journal_max_bytes: settings.journal.max_bytes,
+        checkpoint_bytes: settings.engine.checkpoint_bytes,
+        checkpoint_after: settings.engine.checkpoint,
+        evict_after: settings.engine.evict_after,
+    };
+    let engine = Engine::start(storage.ports(), tuning).await.map_err(|error| ServerError::Recovery(error.to_string()))?;
+
+    let draining = CancellationToken::new();
+    let gate = web::Data::new(Gate::new(keys.clone(), settings.access.anonymous));
+    let api = web::Data::new(Api::new(engine.clone(), settings.clone(), metrics.clone(), draining.clone()));
+    let configured = web::Data::new(settings.clone());
+    let (window, limits, hub_engine, hub_draining) = (settings.server.drain, settings.limits.clone(), engine.clone(), draining.clone());
+    let server = HttpServer::new(move || {
+        let hub = Hub::start(hub_engine.clone(), limits.clone()).expect("workers are configured within the engine's bound");
+        actix_rt::spawn(drain_when_told(Rc::clone(&hub), hub_draining.clone(), window));
+        actix_rt::spawn(gauges(Rc::clone(&hub)));
+        App::new()
+            .wrap(from_fn(http::cors::apply))
+            .wrap(from_fn(http::request_log::log))
+            .app_data(hub)
+            .app_data(web::Data::clone(&gate))
+            .app_data(web::Data::clone(&api))
+            .app_data(web::Data::clone(&configured))
+            .service(web::resource("/v1/ws").route(web::get().to(ws::connect)))
+            .configure(|routes| http::routes(routes, &api))
+    });
+    let listen = settings.server.listen;
+    let server = server
+        .workers(settings.server.worker_count())
+        .on_connect(ws::on_connect(settings.server.tcp_user_timeout))
+        .shutdown_timeout(settings.server.shutdown.as_secs().max(1))
+        .backlog(4096)
+        .disable_signals()
+        .bind(listen)
+        .map_err(|reason| ServerError::Listen { address: listen, reason })?;
+    let address = server.addrs().first().copied().unwrap_or(listen);
+    let server = server.run();
+    let handle = server.handle();
+    let running = actix_rt::spawn(server);
+    actix_rt::spawn(metrics.upkeep());
+    tracing::info!(%address, "serving");
+    Ok(Server { address, engine, keys, settings, storage, running, handle, draining })
+}
+
+fn report(found: FoundState) {
+    if found.created {
+        tracing::info!("new data directory");
+    }
+    if found.unclean_stop {
+        tracing::warn!("the last process did not stop cleanly: recovering");
+    }
+    if found.lost_wal {
+        tracing::error!(
+            "journal.db-wal is missing after an unclean stop: batches that were acknowledged since the journal's last checkpoint may be lost; what the archive holds of them is put back, and named"
+        );
+    }
+    if found.lost_journal {
+        tracing::error!("journal.db is missing: it is made anew from the archive; batches that were not archived yet are lost");
+    }
+    if found.rebuilt_tables {
+        tracing::warn!("tables.db is missing: it is made anew from the journal");
+    }
+}
+
+async fn drain_when_told(hub: Rc<Hub>, draining: CancellationToken, window: Duration) {
+    draining.cancelled().await;
+    hub.drain(window);
+}
+
+impl Server {
+    /// Runs until SIGTERM or SIGINT, then drains: readiness says no, sockets are asked to go one by
+    /// one, what is open is finished, everything is saved.
+    ///
+    /// # Errors
+    /// The HTTP server fails.
+    pub async fn run_until_told(self) -> Result<(), ServerError> {
+        let Self { engine, settings, storage, mut running, handle, draining, .. } = self;
+        tokio::select! {
+            ended = &mut running => return Ok(ended.map_err(std::io::Error::other)??),
+            () = told_to_stop() => {}
+        }
+        tracing::info!("draining");
+        draining.cancel();
+        tokio::time::sleep(settings.server.drain).await;
+        handle.stop(true).await;
+        engine.shut_down().await;
+        if let Err(error) = storage.close().await {
+            tracing::warn!(%error, "storage did not close cleanly");
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

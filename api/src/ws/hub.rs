@@ -1,0 +1,562 @@
+//! One worker's hub: takes the engine's parcels, encodes each event once, and hands frames to the
+//! sockets of this thread that watch the lot.
+//!
+//! A socket that does not keep up has its pushes replaced by one `resync` once it has room again;
+//! still behind after a while, it is closed. Nobody waits for it.
+
+use super::{
+    codec::Codec,
+    outbox::{Outbox, OutboxStream},
+};
+use crate::{
+    config::Limits,
+    http::problem::Code,
+    telemetry::metrics::CONFLATIONS,
+    wire::{
+        event::EventBody,
+        lot::{Audience, LotBody},
+        message::{ErrorBody, JoinedBody, OkBody, Push, PushBody, ServerMessage},
+    },
+};
+use actix_http::ws::{CloseCode, OpCode, Parser};
+use bytes::{Bytes, BytesMut};
+use gavel_domain::{
+    event::{LotEvent, Recorded},
+    ids::{BidderId, LotId, Position},
+    lot::{Status, view::Own},
+};
+use gavel_engine::{
+    Engine,
+    delivery::{Inlet, Item, Outlet, Parcel, WorkerId, reply::ReplyTo},
+    request::{Ask, Joined, Reply, Request},
+};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// In the session number of a request that the hub itself makes: bring a conflated lot up to date.
+const RESYNC: u64 = 1 << 63;
+/// How often sockets that are behind are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long a closing socket may take to read what was written, before it is cut.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A socket as the hub and its own actor share it.
+pub(super) struct Link {
+    pub(super) key: u64,
+    pub(super) codec: Codec,
+    pub(super) outbox: Rc<Outbox>,
+    pub(super) who: RefCell<Who>,
+    /// Requests without a reply yet.
+    pub(super) in_flight: Cell<usize>,
+    lots: RefCell<HashMap<LotId, Watching>>,
+    /// Joins under way: request and lot.
+    joining: RefCell<Vec<(i64, LotId)>>,
+    behind_since: Cell<Option<Instant>>,
+    /// To cut the connection off.
+    socket: Option<socket2::Socket>,
+}
+
+/// What the hub must know of who is at the other end.
+#[derive(Clone, Debug)]
+pub(super) struct Who {
+    /// For role `bidder` only.
+    pub(super) bidder: Option<BidderId>,
+    pub(super) audience: Audience,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watching {
+    /// The join has no reply yet.
+    Asked,
+    /// Gets every push.
+    Live,
+    /// Pushes were left out.
+    Conflated,
+    /// The lot as it is has been asked for.
+    Resyncing,
+}
+
+/// See [`Hub::listen`].
+pub struct Listener(Rc<Outbox>);
+
+impl Listener {
+    /// Everything that waits to be written; waits until there is something.
+    pub async fn next(&self) -> Option<Bytes> {
+        let mut stream = OutboxStream(Rc::clone(&self.0));
+        futures_util::StreamExt::next(&mut stream).await.and_then(Result::ok)
+    }
+}
+
+/// The sockets of one lot on this worker.
+#[derive(Default)]
+struct Topic {
+    members: Vec<Rc<Link>>,
+    bidders: HashMap<BidderId, Vec<Rc<Link>>>,
+    /// Joins under way: the engine must go on sending.
+    asked: usize,
+}
+
+/// One worker's.
+pub struct Hub {
+    pub(super) engine: Engine,
+    pub(super) limits: Limits,
+    worker: WorkerId,
+    outlet: Arc<Outlet>,
+    links: RefCell<HashMap<u64, Rc<Link>>>,
+    topics: RefCell<HashMap<LotId, Topic>>,
+    behind: RefCell<Vec<Rc<Link>>>,
+    next_key: Cell<u64>,
+}
+
+impl Hub {
+    /// Attaches this thread to the engine and starts its hub. None if there are too many workers.
+    #[must_use]
+    pub fn start(engine: Engine, limits: Limits) -> Option<Rc<Self>> {
+        let (worker, outlet, inlet) = engine.attach_worker()?;
+        let hub = Rc::new(Self {
+            engine,
+            limits,
+            worker,
+            outlet,
+            links: RefCell::default(),
+            topics: RefCell::default(),
+            behind: RefCell::default(),
+            next_key: Cell::new(1),
+        });
+        actix_rt::spawn(Rc::clone(&hub).run(inlet));
+        actix_rt::spawn(Rc::clone(&hub).look_after_the_slow());
+        Some(hub)
+    }
+
+    /// Sockets of this worker.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        self.links.borrow().len()
+    }
+
+    /// Bytes that wait to be written, all sockets of this worker together.
+    #[must_use]
+    pub fn outbound_bytes(&self) -> usize {
+        self.links.borrow().values().map(|link| link.outbox.len()).sum()
+    }
+
+    /// A session without a connection that watches a lot: for measuring the fan-out alone.
+    #[must_use]
+    pub fn listen(self: Rc<Self>, lot: LotId) -> Listener {
+        let link = self.enter(Codec::Json, Who { bidder: None, audience: Audience::Public }, None);
+        self.join(&link, 0, lot, None);
+        Listener(Rc::clone(&link.outbox))
+    }
+
+    pub(super) fn enter(&self, codec: Codec, who: Who, socket: Option<socket2::Socket>) -> Rc<Link> {
+        let key = self.next_key.get();
+        self.next_key.set(key + 1);
+        let link = Rc::new(Link {
+            key,
+            codec,
+            outbox: Rc::default(),
+            who: RefCell::new(who),
+            in_flight: Cell::new(0),
+            lots: RefCell::default(),
+            joining: RefCell::default(),
+            behind_since: Cell::new(None),
+            socket,
+        });
+        self.links.borrow_mut().insert(key, Rc::clone(&link));
+        link
+    }
+
+    pub(super) fn exit(&self, link: &Rc<Link>) {
+        self.links.borrow_mut().remove(&link.key);
+        let lots: Vec<LotId> = link.lots.borrow_mut().drain().map(|(lot, _)| lot).collect();
+        for lot in lots {
+            self.forget(link, lot);
+        }
+        // Joins whose replies find nobody count no more.
+        for (_, lot) in link.joining.borrow_mut().drain(..) {
+            self.asked_less(lot);
+        }
+    }
+
+    pub(super) fn submit(&self, link: &Link, id: i64, lot: LotId, ask: Ask) {
+        let reply = ReplyTo::session(Arc::clone(&self.outlet), link.key, id);
+        self.engine.submit(Request { lot, ask, reply });
+    }
+
+    /// How many lots a socket watches or is about to.
+    pub(super) fn watched(link: &Link) -> usize {
+        link.lots.borrow().len()
+    }
+
+    pub(super) fn is_watched(link: &Link, lot: LotId) -> bool {
+        link.lots.borrow().contains_key(&lot)
+    }
+
+    pub(super) fn join(&self, link: &Rc<Link>, id: i64, lot: LotId, position: Option<Position>) {
+        link.lots.borrow_mut().entry(lot).or_insert(Watching::Asked);
+        link.joining.borrow_mut().push((id, lot));
+        self.topics.borrow_mut().entry(lot).or_default().asked += 1;
+        let bidder = link.who.borrow().bidder.clone();
+        self.submit(link, id, lot, Ask::Join { bidder, position, worker: self.worker });
+    }
+
+    pub(super) fn leave(&self, link: &Rc<Link>, lot: LotId) {
+        if link.lots.borrow_mut().remove(&lot).is_some() {
+            self.forget(link, lot);
+        }
+    }
+
+    /// The bidder of a link has become known after it joined lots.
+    pub(super) fn rejoin_as(&self, link: &Rc<Link>, who: Who) {
+        *link.who.borrow_mut() = who;
+        let Some(bidder) = link.who.borrow().bidder.clone() else { return };
+        let mut topics = self.topics.borrow_mut();
+        for lot in link.lots.borrow().keys() {
+            if let Some(topic) = topics.get_mut(lot).filter(|topic| topic.members.iter().any(|member| Rc::ptr_eq(member, link))) {
+                let own = topic.bidders.entry(bidder.clone()).or_default();
+                if !own.iter().any(|known| Rc::ptr_eq(known, link)) {
+                    own.push(Rc::clone(link));
+                }
+            }
+        }
+    }
+
+    fn forget(&self, link: &Rc<Link>, lot: LotId) {
+        let mut topics = self.topics.borrow_mut();
+        let Some(topic) = topics.get_mut(&lot) else { return };
+        topic.members.retain(|member| !Rc::ptr_eq(member, link));
+        if let Some(bidder) = &link.who.borrow().bidder
+            && let Some(own) = topic.bidders.get_mut(bidder)
+        {
+            own.retain(|member| !Rc::ptr_eq(member, link));
+            if own.is_empty() {
+                topic.bidders.remove(bidder);
+            }
+        }
+        self.drop_if_unwatched(&mut topics, lot);
+    }
+
+    fn asked_less(&self, lot: LotId) {
+        let mut topics = self.topics.borrow_mut();
+        if let Some(topic) = topics.get_mut(&lot) {
+            topic.asked = topic.asked.saturating_sub(1);
+        }
+        self.drop_if_unwatched(&mut topics, lot);
+    }
+
+    /// Tells the engine that nobody here watches a lot any more. Lost (a full inbox), it is told
+    /// again when the lot's next event comes.
+    fn drop_if_unwatched(&self, topics: &mut HashMap<LotId, Topic>, lot: LotId) {
+        if topics.get(&lot).is_some_and(|topic| topic.members.is_empty() && topic.asked == 0) {
+            topics.remove(&lot);
+            self.engine.submit(Request { lot, ask: Ask::Unwatch { worker: self.worker }, reply: ReplyTo::nobody() });
+        }
+    }
+
+    async fn run(self: Rc<Self>, mut inlet: Inlet) {
+        while let Some(parcel) = inlet.next().await {
+            self.deliver(parcel);
+            while let Some(parcel) = inlet.try_next() {
+                self.deliver(parcel);
+            }
+        }
+    }
+
+    /// In order: a join's reply comes after the events before it and before those after it.
+    fn deliver(self: &Rc<Self>, parcel: Parcel) {
+        let mut events: BTreeMap<LotId, Vec<Arc<Recorded>>> = BTreeMap::new();
+        for item in parcel {
+            match item {
+                Item::Event(event) => events.entry(event.lot).or_default().push(event),
+                Item::Missed(lot) => self.missed(lot),
+                Item::Reply { session, request, reply } => {
+                    if let Reply::Joined(joined) = &reply {
+                        let lot = joined.lot.view.id;
+                        if let Some(before) = events.remove(&lot) {
+                            self.publish(lot, &before);
+                        }
+                    }
+                    self.reply(session, request, reply);
+                }
+            }
+        }
+        for (lot, events) in events {
+            self.publish(lot, &events);
+        }
+    }
+
+    fn reply(self: &Rc<Self>, session: u64, request: i64, reply: Reply) {
+        let Some(link) = self.links.borrow().get(&(session & !RESYNC)).cloned() else { return };
+        if session & RESYNC != 0 {
+            return self.resync(&link, reply);
+        }
+        link.in_flight.set(link.in_flight.get().saturating_sub(1));
+        let joining = link
+            .joining
+            .borrow()
+            .iter()
+            .position(|(id, _)| *id == request)
+            .filter(|_| !matches!(reply, Reply::Receipt(_) | Reply::BidRefused(_)));
+        if let Some(at) = joining {
+            let (_, lot) = link.joining.borrow_mut().swap_remove(at);
+            self.joined(&link, lot, &reply);
+            self.asked_less(lot);
+        }
+        super::session::answer(self, &link, request, reply);
+    }
+
+    /// A join has its answer: from here on the socket gets the lot's events, or never did.
+    fn joined(&self, link: &Rc<Link>, lot: LotId, reply: &Reply) {
+        let visible = matches!(reply, Reply::Joined(joined) if joined.is_visible_to(link.who.borrow().audience));
+        let mut lots = link.lots.borrow_mut();
+        let Some(watching) = lots.get_mut(&lot) else { return };
+        if !visible {
+            if *watching == Watching::Asked {
+                lots.remove(&lot);
+            }
+            return;
+        }
+        *watching = Watching::Live;
+        let mut topics = self.topics.borrow_mut();
+        let topic = topics.entry(lot).or_default();
+        if topic.members.iter().any(|member| Rc::ptr_eq(member, link)) {
+            return;
+        }
+        topic.members.push(Rc::clone(link));
+        if let Some(bidder) = &link.who.borrow().bidder {
+            topic.bidders.entry(bidder.clone()).or_default().push(Rc::clone(link));
+        }
+    }
+
+    /// Sends a lot's events to all who watch it here.
+    fn publish(&self, lot: LotId, events: &[Arc<Recorded>]) {
+        let mut topics = self.topics.borrow_mut();
+        if !topics.contains_key(&lot) {
+            topics.insert(lot, Topic::default());
+        }
+        self.drop_if_unwatched(&mut topics, lot);
+        let Some(topic) = topics.get(&lot) else { return };
+        let mut frames = Encoded::new(|| {
+            let bodies = events.iter().filter_map(|event| EventBody::new(event)).collect();
+            ServerMessage::Push(PushBody { lot, what: Push::Events(bodies) })
+        });
+        for link in &topic.members {
+            self.push(link, lot, frames.of(link.codec));
+        }
+        if topic.bidders.is_empty() {
+            return;
+        }
+        for (bidder, own) in own_changes(events) {
+            let Some(links) = topic.bidders.get(bidder) else { continue };
+            let mut frames = Encoded::new(|| ServerMessage::Push(PushBody { lot, what: Push::Own(own) }));
+            for link in links {
+                self.push(link, lot, frames.of(link.codec));
+            }
+        }
+    }
+
+    fn push(&self, link: &Rc<Link>, lot: LotId, frame: &[u8]) {
+        let mut lots = link.lots.borrow_mut();
+        let Some(watching) = lots.get_mut(&lot).filter(|watching| **watching == Watching::Live) else { return };
+        if link.outbox.len() + frame.len() <= self.limits.outbound_queue_bytes {
+            return link.outbox.write(|out| out.extend_from_slice(frame));
+        }
+        *watching = Watching::Conflated;
+        drop(lots);
+        metrics::counter!(CONFLATIONS).increment(1);
+        self.is_behind(link);
+    }
+
+    fn is_behind(&self, link: &Rc<Link>) {
+        if link.behind_since.get().is_none() {
+            link.behind_since.set(Some(Instant::now()));
+            self.behind.borrow_mut().push(Rc::clone(link));
+        }
+    }
+
+    /// The engine left events of this lot out: all who watch it here need it anew.
+    fn missed(&self, lot: LotId) {
+        let members = self.topics.borrow().get(&lot).map(|topic| topic.members.clone()).unwrap_or_default();
+        for link in members {
+            if let Some(watching) = link.lots.borrow_mut().get_mut(&lot) {
+                *watching = Watching::Conflated;
+            }
+            self.is_behind(&link);
+        }
+    }
+
+    async fn look_after_the_slow(self: Rc<Self>) {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            if self.behind.borrow().is_empty() {
+                continue;
+            }
+            let behind = std::mem::take(&mut *self.behind.borrow_mut());
+            let still: Vec<_> = behind.into_iter().filter(|link| self.is_still_behind(link)).collect();
+            self.behind.borrow_mut().extend(still);
+        }
+    }
+
+    fn is_still_behind(&self, link: &Rc<Link>) -> bool {
+        if !self.links.borrow().contains_key(&link.key) {
+            return false;
+        }
+        let has_room = link.outbox.len() <= self.limits.outbound_queue_bytes / 4;
+        let mut settled = has_room;
+        for (lot, watching) in link.lots.borrow_mut().iter_mut() {
+            if *watching == Watching::Conflated && has_room {
+                *watching = Watching::Resyncing;
+                let bidder = link.who.borrow().bidder.clone();
+                let reply = ReplyTo::session(Arc::clone(&self.outlet), link.key | RESYNC, 0);
+                self.engine.submit(Request { lot: *lot, ask: Ask::Join { bidder, position: None, worker: self.worker }, reply });
+            }
+            settled &= matches!(watching, Watching::Live | Watching::Asked);
+        }
+        if settled {
+            link.behind_since.set(None);
+            return false;
+        }
+        let since = link.behind_since.get().unwrap_or_else(Instant::now);
+        if self.limits.slow_reader_close.is_some_and(|after| since.elapsed() >= after) {
+            tracing::info!(session = link.key, "closed: too slow");
+            link.close(4001, "too slow");
+            return false;
+        }
+        true
+    }
+
+    /// The lot as it is, in place of the pushes that were left out.
+    fn resync(&self, link: &Rc<Link>, reply: Reply) {
+        let Reply::Joined(joined) = reply else {
+            // Not to be had now: asked for again at the next look.
+            for watching in link.lots.borrow_mut().values_mut().filter(|watching| **watching == Watching::Resyncing) {
+                *watching = Watching::Conflated;
+            }
+            return;
+        };
+        let lot = joined.lot.view.id;
+        let mut lots = link.lots.borrow_mut();
+        let Some(watching) = lots.get_mut(&lot).filter(|watching| **watching == Watching::Resyncing) else { return };
+        *watching = Watching::Live;
+        drop(lots);
+        let body = self.joined_body(&joined, link.who.borrow().audience);
+        link.send(&ServerMessage::Push(PushBody { lot, what: Push::Resync(Box::new(body)) }));
+    }
+
+    pub(super) fn joined_body(&self, joined: &Joined, audience: Audience) -> JoinedBody {
+        JoinedBody {
+            lot: LotBody::new(&joined.lot.view, joined.lot.own, audience),
+            position: joined.lot.view.position,
+            recovered: joined.recovered,
+            events: joined.events.iter().filter_map(|event| EventBody::new(event)).collect(),
+            server_time: self.engine.clock().now(),
+        }
+    }
+
+    /// Closes every socket with 1012, spread over `window`, so that they don't all come back at once.
+    pub fn drain(self: &Rc<Self>, window: Duration) {
+        for link in self.links.borrow().values() {
+            // Multiples of the golden ratio spread evenly, however many sockets there are.
+            let share = (link.key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
+            let delay = window.mul_f64(f64::from(share) / f64::from(u32::MAX));
+            let link = Rc::clone(link);
+            actix_rt::spawn(async move {
+                tokio::time::sleep(delay).await;
+                link.close(1012, "the server is going away: connect again");
+            });
+        }
+    }
+}
+
+impl Link {
+    pub(super) fn send(&self, message: &ServerMessage) {
+        self.outbox.write(|out| self.codec.write(message, out));
+    }
+
+    pub(super) fn ok(&self, id: i64, ok: OkBody) {
+        self.send(&ServerMessage::Ok { id, ok });
+    }
+
+    pub(super) fn error(&self, id: i64, code: Code, message: impl Into<String>) {
+        self.send(&ServerMessage::Error { id, error: ErrorBody::new(code, message) });
+    }
+
+    pub(super) fn control(&self, op: OpCode, payload: &Bytes) {
+        self.outbox.write(|out| Parser::write_message(out, payload, op, true, false));
+    }
+
+    /// Says why, and ends the connection once that is read, or after a while all the same.
+    pub(super) fn close(&self, code: u16, why: &'static str) {
+        if self.outbox.is_ended() {
+            return;
+        }
+        self.outbox.write(|out| {
+            if code == 4001 {
+                out.clear(); // who did not read it so far will not
+            }
+            Parser::write_close(out, Some((CloseCode::from(code), why).into()), false);
+        });
+        self.outbox.end();
+        self.cut_after(GRACE);
+    }
+
+    /// Cuts the connection off after a while: a peer that does not read would keep it for ever.
+    pub(super) fn cut_after(&self, grace: Duration) {
+        let Some(socket) = self.socket.as_ref().and_then(|socket| socket.try_clone().ok()) else { return };
+        actix_rt::spawn(async move {
+            tokio::time::sleep(grace).await;
+            let _ = socket.shutdown(std::net::Shutdown::Both); // it may have gone by itself
+        });
+    }
+}
+
+/// Drafts are the auctioneer's own.
+pub(super) trait Visible {
+    fn is_visible_to(&self, audience: Audience) -> bool;
+}
+
+impl Visible for Joined {
+    fn is_visible_to(&self, audience: Audience) -> bool {
+        audience == Audience::House || self.lot.view.status != Status::Draft
+    }
+}
+
+/// One message, encoded at most once for each subprotocol.
+struct Encoded<F> {
+    make: F,
+    frames: [Option<BytesMut>; 2],
+}
+
+impl<F: Fn() -> ServerMessage> Encoded<F> {
+    const fn new(make: F) -> Self {
+        Self { make, frames: [None, None] }
+    }
+
+    fn of(&mut self, codec: Codec) -> &[u8] {
+        self.frames[usize::from(codec == Codec::Bincode)].get_or_insert_with(|| {
+            let mut frame = BytesMut::new();
+            codec.write(&(self.make)(), &mut frame);
+            frame
+        })
+    }
+}
+
+/// The last standing of each bidder that these events moved.
+fn own_changes(events: &[Arc<Recorded>]) -> BTreeMap<&BidderId, Own> {
+    let mut changes = BTreeMap::new();
+    for event in events {
+        let LotEvent::BidPlaced(bid) = &event.event else { continue };
+        if let Some(outbid) = &bid.outbid {
+            changes.insert(&outbid.bidder, Own { leading: false, max: outbid.max });
+        }
+        changes.insert(&bid.bidder, Own { leading: bid.leader == bid.bidder, max: bid.max });
+    }
+    changes
+}

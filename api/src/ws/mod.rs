@@ -1,0 +1,15 @@
+//! WebSockets: `GET /v1/ws`.
+//!
+//! A socket is an actor ([`session`]) that reads requests and hands them to the engine; what comes
+//! back reaches its worker's [`hub`] in the order of the journal, and from there the socket's
+//! [`outbox`]. Nothing here waits for a slow reader.
+
+mod codec;
+mod frames;
+pub mod hub;
+mod outbox;
+mod session;
+mod throttle;
+mod upgrade;
+
+pub use upgrade::{Connection, connect, on_connect};

@@ -1,0 +1,186 @@
+// Where the page starts: takes the token from the link, opens the one connection, shows who and how connected,
+// and puts the list or a lot into <main>.
+
+import { GavelClient } from "./gavel-client.js";
+import { Rest } from "./rest.js";
+import { el, setText, show } from "./dom.js";
+import { hue } from "./format.js";
+import { listPage } from "./list-page.js";
+import { lotPage } from "./lot-page.js";
+
+const STORED = "gavel.token";
+const main = document.getElementById("page");
+const linkState = document.getElementById("link-state");
+const banner = document.getElementById("banner");
+
+const token = takeToken();
+const rest = new Rest(token);
+const client = new GavelClient({ url: `${location.origin.replace(/^http/, "ws")}/v1/ws`, token, verify: () => rest.welcome() });
+
+const context = {
+  client,
+  rest,
+  /** This bidder's name, or null for everybody else. */
+  me: () => (client.session?.role === "bidder" ? client.session.bidder : null),
+  role: () => client.session?.role ?? null,
+  announce: (text) => setText(document.getElementById("announce"), text),
+  title: (text) => (document.title = text ? `${text} · Gavel` : "Gavel"),
+};
+
+let page = null;
+let waitTimer = null;
+
+/** The token of `/#token=…` moves to this tab's session storage and out of the address bar. */
+function takeToken() {
+  const given = tokenIn(location.hash);
+  if (given) {
+    store(given);
+    history.replaceState(null, "", location.pathname + location.search);
+  }
+  try {
+    return given ?? sessionStorage.getItem(STORED);
+  } catch {
+    return given;
+  }
+}
+
+function tokenIn(hash) {
+  return new URLSearchParams(hash.replace(/^#/, "")).get("token") || null;
+}
+
+function store(value) {
+  try {
+    if (value) sessionStorage.setItem(STORED, value);
+    else sessionStorage.removeItem(STORED);
+  } catch {
+    // Storage may be forbidden; the token then lasts until the tab is reloaded.
+  }
+}
+
+// ---- pages ----
+
+function draw() {
+  page?.unmount();
+  const lot = location.pathname.match(/^\/lots\/([^/]+)\/?$/);
+  page = lot ? lotPage(context, decodeURIComponent(lot[1])) : listPage(context);
+  main.replaceChildren(page.element);
+}
+
+function go(path) {
+  if (path === location.pathname) return;
+  history.pushState(null, "", path);
+  draw();
+  window.scrollTo(0, 0);
+  main.focus({ preventScroll: true });
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.("a[href^='/']");
+  if (!link || event.defaultPrevented || event.button !== 0) return;
+  if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  const path = link.getAttribute("href");
+  if (path !== "/" && !path.startsWith("/lots/")) return;
+  event.preventDefault();
+  go(path);
+});
+
+window.addEventListener("popstate", draw);
+window.addEventListener("hashchange", () => {
+  if (tokenIn(location.hash)) {
+    takeToken();
+    location.reload();
+  }
+});
+
+// ---- who and how connected ----
+
+client.on("session", (session) => {
+  const who = document.getElementById("who");
+  const name = session.bidder ?? "guest";
+  who.replaceChildren(
+    el(`span.avatar.hue-${hue(name)}`, { "aria-hidden": "true" }, name[0].toUpperCase()),
+    el("span.who-name", { id: "who-name" }, name),
+    el("span.who-role", { id: "who-role" }, session.role),
+    el("button.quiet", { type: "button", onclick: signOut, title: "Forget the token in this tab" }, "Sign out"),
+  );
+  show(who, true);
+});
+
+function signOut() {
+  store(null);
+  location.assign("/");
+}
+
+client.on("state", (state, detail) => {
+  clearInterval(waitTimer);
+  linkState.dataset.state = state;
+  show(banner, state === "stopped" && detail.code !== 1000);
+  if (state === "connecting") say("Connecting…");
+  if (state === "online") say("Live");
+  if (state === "waiting") countDown(detail.retryAt);
+  if (state === "denied") {
+    say("No access");
+    page?.unmount();
+    page = null;
+    main.replaceChildren(doorPage());
+  }
+  if (state === "stopped") {
+    say("Disconnected");
+    banner.replaceChildren(
+      el("span", {}, STOPPED[detail.code] ?? "The server ended this connection."),
+      el("button", { type: "button", onclick: () => client.connect() }, "Connect again"),
+    );
+  }
+});
+
+const STOPPED = {
+  4501: "The server did not understand this page. Reload it to get the newest version.",
+  4502: "This connection went over a limit of the server.",
+  4503: "Your access was withdrawn. Ask for a new link.",
+};
+
+function say(text) {
+  setText(linkState.querySelector(".link-text"), text);
+}
+
+function countDown(retryAt) {
+  const tick = () => {
+    const left = Math.ceil((retryAt - performance.timeOrigin - performance.now()) / 1000);
+    say(left > 1 ? `Reconnecting in ${left} s` : "Reconnecting…");
+  };
+  tick();
+  waitTimer = setInterval(tick, 500);
+}
+
+window.addEventListener("offline", () => client.lostNetwork());
+window.addEventListener("online", () => client.wake());
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && client.wake());
+
+// ---- without a welcome ----
+
+function doorPage() {
+  context.title("Ask for a link");
+  const field = el("input", { id: "door-link", autocomplete: "off", spellcheck: "false", placeholder: "https://…/#token=…" });
+  const enter = (event) => {
+    event.preventDefault();
+    const text = field.value.trim();
+    const given = text.includes("#") ? tokenIn(text.slice(text.indexOf("#"))) : text;
+    if (!given) return field.focus();
+    store(given);
+    location.reload();
+  };
+  return el("section.door", { "data-page": "door" },
+    el("h1", {}, token ? "This link no longer works" : "You need a link to come in"),
+    el("p", {}, token
+      ? "Links are valid for a limited time. Ask whoever runs the auction for a new one."
+      : "This auction is for invited guests. Ask whoever runs it for your personal link, and open it in this browser."),
+    el("form", { onsubmit: enter },
+      el("label", { for: "door-link" }, "Have a link or an access token already?"),
+      el("div.field", {}, field),
+      el("div.actions", {},
+        el("button.primary", { type: "submit" }, "Come in"),
+        token ? el("button.quiet", { type: "button", onclick: signOut }, "Forget the old one") : null)));
+}
+
+draw();
+client.connect();

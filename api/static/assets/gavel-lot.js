@@ -1,0 +1,87 @@
+// A lot's public state and what each event does to it. Pure: a new object comes out, nothing else changes.
+
+/** Names of the events this client can apply; anything else means: join again. */
+const APPLY = {
+  opened: (lot, { closes_at }) => ({ status: "open", closes_at, remaining_ms: null }),
+  bid_placed: applyBid,
+  bid_retracted: applyBid,
+  extended: applyExtension,
+  paused: (lot, { remaining_ms }) => ({ status: "paused", remaining_ms: remaining_ms ?? null }),
+  resumed: (lot, { closes_at }) => ({ status: "open", closes_at, remaining_ms: null }),
+  changed: applyChange,
+  price_dropped: (lot, { price }) => ({ price }),
+  closed: (lot, { outcome }) => ({ status: "closed", outcome, remaining_ms: null, buy_now_available: false }),
+  cancelled: () => ({ status: "cancelled", remaining_ms: null, buy_now_available: false }),
+  settled: () => ({ settled: true }),
+};
+
+function applyBid(lot, { price, leader, bid_count, minimum_bid, reserve_met }) {
+  const next = { price, leader, bid_count, minimum_bid, reserve_met };
+  return { ...next, buy_now_available: buyNow(lot.rules, price) };
+}
+
+/** An extension by hand may come while the clock stands still; then what is left on it grows. */
+function applyExtension(lot, { closes_at, extensions }) {
+  const next = { closes_at, extensions };
+  if (lot.remaining_ms != null && lot.closes_at) {
+    next.remaining_ms = lot.remaining_ms + Date.parse(closes_at) - Date.parse(lot.closes_at);
+  }
+  return next;
+}
+
+/** Fields an auctioneer changed. Only times and the soft close can become null; elsewhere null says "as before". */
+function applyChange(lot, fields) {
+  const next = {};
+  for (const [name, value] of Object.entries(fields)) {
+    if (value !== null || ["opens_at", "closes_at", "soft_close", "reserve_met"].includes(name)) next[name] = value;
+  }
+  next.rules = { ...lot.rules, ...next.rules };
+  next.buy_now_available ??= buyNow(next.rules, next.price ?? lot.price);
+  if ("opens_at" in next && !("status" in next)) {
+    if (lot.status === "scheduled" && next.opens_at === null) next.status = "draft";
+    // Whether a draft is one on purpose is not public: ask.
+    if (lot.status === "draft" && next.opens_at !== null) return null;
+  }
+  return next;
+}
+
+function buyNow(rules, price) {
+  const at = rules?.buy_now_price ?? null;
+  return at !== null && (price === null || price < at);
+}
+
+/** The event's name, or null where there is none this client knows. */
+export function eventKind(event) {
+  return Object.keys(APPLY).find((name) => name in event) ?? null;
+}
+
+/**
+ * The lot after one event, or null when the event is unknown or does not tell enough.
+ * `me` (a bidder's name, or null) keeps `own.leading` true to the leader until the server's own word on it arrives.
+ */
+export function applyEvent(lot, event, me = null) {
+  const kind = eventKind(event);
+  if (kind === null) return null;
+  const body = event[kind] !== null && typeof event[kind] === "object" ? event[kind] : {};
+  const changes = APPLY[kind](lot, body);
+  if (changes === null) return null;
+  const next = { ...lot, ...changes, position: { epoch: event.epoch, seq: event.seq } };
+  if (me !== null && next.own && "leader" in body) next.own = { ...next.own, leading: next.leader === me };
+  return next;
+}
+
+/**
+ * Applies a run of events to a lot. Those at or below the lot's position are skipped (they are in it already).
+ * Gives `{lot, applied}`, and `broken: true` where one is missing or unknown: what follows cannot be trusted, join again.
+ */
+export function applyEvents(lot, events, me = null) {
+  const applied = [];
+  for (const event of events) {
+    if (event.seq <= lot.position.seq) continue;
+    const next = event.seq === lot.position.seq + 1 ? applyEvent(lot, event, me) : null;
+    if (next === null) return { lot, applied, broken: true };
+    lot = next;
+    applied.push(event);
+  }
+  return { lot, applied, broken: false };
+}
