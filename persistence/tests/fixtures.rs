@@ -1,0 +1,328 @@
+//! Records of every version stay readable: the files in `fixtures/` were written when each version
+//! began, and must decode to the values here for ever. For the version that is written today,
+//! encoding these values must give the very same bytes.
+//!
+//! The files are made once, when a version begins:
+//! `GAVEL_WRITE_FIXTURES=1 cargo test -p gavel-persistence --test fixtures write_fixtures`.
+//! It never overwrites: a changed file would mean that data in the field can't be read any more.
+
+use gavel_domain::{
+    currency::Currency,
+    event::{BidPlaced, Change, LotEvent, Outcome, Recorded, Standing, Unsold},
+    ids::{BidId, BidderId, Epoch, LotId, Seq, ShardId},
+    lot::{
+        Lot,
+        increments::{Increment, Increments},
+        spec::{English, Funding, LotSpec, Rules, SoftClose, SoftCloseMode},
+    },
+    money::Amount,
+    shard::{
+        batch::{BatchId, Entry},
+        keys::{KeyUse, Keys},
+    },
+    time::{Millis, Timestamp},
+};
+use gavel_engine::ports::format::{Damage, Digest, Format as _, Sealed};
+use gavel_persistence::record::{RecordFormat, VERSION};
+use std::{path::PathBuf, sync::Arc};
+use uuid::Uuid;
+
+fn fixture(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", "v1", &format!("{name}.bin")].iter().collect()
+}
+
+fn stored(name: &str) -> Vec<u8> {
+    std::fs::read(fixture(name)).expect("the fixture is committed")
+}
+
+fn amount(minor: u64) -> Amount {
+    Amount::new(minor).expect("in range")
+}
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn bidder(name: &str) -> BidderId {
+    BidderId::try_from(name).expect("a bidder")
+}
+
+fn lot() -> LotId {
+    LotId(Uuid::from_u128(0x0192_f0c1_2222_7abc_8def_0123_4567_89ab))
+}
+
+fn spec() -> LotSpec {
+    let rows = [(0, 5), (100, 10), (1_000_000, 50_000)];
+    let rows: Vec<_> = rows.into_iter().map(|(from, step)| Increment { from: amount(from), step: amount(step) }).collect();
+    LotSpec {
+        title: "Schwert der Tausend Wahrheiten ⚔".into(),
+        description: "One line.\nAnother.".into(),
+        currency: Currency { code: "EUR".into(), scale: 2 },
+        funding: Funding::Wallet,
+        rules: Rules::English(English {
+            start_price: amount(100),
+            reserve_price: Some(amount(5000)),
+            buy_now_price: Some(amount(900_000)),
+            proxy: true,
+            increments: Increments::new(rows).expect("a table"),
+        }),
+        draft: false,
+        opens_at: Some(at(1_800_000_000_000)),
+        closes_at: Some(at(1_800_000_600_000)),
+        soft_close: Some(SoftClose {
+            window_ms: Millis(30_000),
+            mode: SoftCloseMode::Reset,
+            by_ms: Millis(60_000),
+            max_extensions: Some(9),
+            hard_close_at: Some(at(1_800_009_000_000)),
+        }),
+    }
+}
+
+/// The same with everything optional left out, and the other variants.
+fn plain_spec() -> LotSpec {
+    let increments = Increments::new(vec![Increment { from: amount(0), step: amount(1) }]).expect("a table");
+    LotSpec {
+        description: "".into(),
+        funding: Funding::Open,
+        rules: Rules::English(English { start_price: amount(0), reserve_price: None, buy_now_price: None, proxy: false, increments }),
+        draft: true,
+        opens_at: None,
+        closes_at: None,
+        soft_close: Some(SoftClose {
+            window_ms: Millis(1),
+            mode: SoftCloseMode::Add,
+            by_ms: Millis(2),
+            max_extensions: None,
+            hard_close_at: None,
+        }),
+        ..spec()
+    }
+}
+
+fn bid(number: u128, full: bool) -> BidPlaced {
+    BidPlaced {
+        bidder: bidder("ann.b_c-9"),
+        bid_id: BidId(Uuid::from_u128(number)),
+        amount: amount(6000),
+        max: Amount::MAX,
+        price: amount(6000),
+        leader: bidder(if full { "ben" } else { "ann.b_c-9" }),
+        outbid: full.then(|| Standing { bidder: bidder("ben"), max: amount(5999) }),
+        bid_count: 300,
+        minimum_bid: amount(6100),
+        reserve_met: full.then_some(true),
+        deadline: full.then(|| at(1_800_000_600_000)),
+        closes_at: full.then(|| at(1_800_000_660_000)),
+    }
+}
+
+/// Every variant at least once, with its options given and left out. [`covers`] says which exist.
+fn events() -> Vec<LotEvent> {
+    let closes_at = at(1_800_000_600_000);
+    vec![
+        LotEvent::Created(Box::new(spec())),
+        LotEvent::Created(Box::new(plain_spec())),
+        LotEvent::Opened { closes_at: Some(closes_at) },
+        LotEvent::Opened { closes_at: None },
+        LotEvent::BidPlaced(bid(1, true)),
+        LotEvent::BidPlaced(bid(u128::MAX, false)),
+        LotEvent::Extended { closes_at, extensions: 70_000 },
+        LotEvent::Paused { remaining: Some(Millis(12_345)), reason: Some("a fire drill".into()) },
+        LotEvent::Paused { remaining: None, reason: None },
+        LotEvent::Resumed { closes_at: Some(closes_at) },
+        LotEvent::Resumed { closes_at: None },
+        LotEvent::Changed(Box::new(Change {
+            title: Some("New".into()),
+            description: Some("Newer".into()),
+            currency: Some(Currency { code: "DKP".into(), scale: 0 }),
+            rules: Some(plain_spec().rules),
+            opens_at: Some(None),
+            closes_at: Some(Some(closes_at)),
+            soft_close: Some(spec().soft_close),
+            price: Some(amount(7)),
+            minimum_bid: amount(8),
+            reserve_met: Some(false),
+        })),
+        LotEvent::Changed(Box::default()),
+        LotEvent::Closed(Outcome::Sold { winner: bidder("ben"), price: amount(5000) }),
+        LotEvent::Closed(Outcome::Unsold { reason: Unsold::NoBids }),
+        LotEvent::Closed(Outcome::Unsold { reason: Unsold::ReserveNotMet }),
+        LotEvent::Cancelled { reason: Some("broken".into()) },
+        LotEvent::Cancelled { reason: None },
+        LotEvent::Settled,
+    ]
+}
+
+/// Does not compile when a variant is added: give it a place in the next version's fixture.
+fn covers(event: &LotEvent) -> usize {
+    match event {
+        LotEvent::Created(_) => 0,
+        LotEvent::Opened { .. } => 1,
+        LotEvent::BidPlaced(_) => 2,
+        LotEvent::Extended { .. } => 3,
+        LotEvent::Paused { .. } => 4,
+        LotEvent::Resumed { .. } => 5,
+        LotEvent::Changed(_) => 6,
+        LotEvent::Closed(_) => 7,
+        LotEvent::Cancelled { .. } => 8,
+        LotEvent::Settled => 9,
+    }
+}
+
+fn recorded(seq: usize, event: LotEvent) -> Arc<Recorded> {
+    let seq = u64::try_from(seq).expect("small");
+    let millis = i64::try_from(seq).expect("small") - 1;
+    Arc::new(Recorded { lot: lot(), epoch: Epoch(1_800_000_000), seq: Seq(seq), at: at(1_800_000_000_000 * millis), event })
+}
+
+/// A lot that has seen one of everything that fits together.
+fn a_lot() -> Lot {
+    let mut seen = [false; 10];
+    let mut events = events().into_iter().filter(|event| !std::mem::replace(&mut seen[covers(event)], true)).enumerate();
+    let (seq, created) = events.next().expect("the creation");
+    let mut lot = Lot::from_creation(&recorded(seq, created)).expect("a creation");
+    for (seq, event) in events {
+        lot.apply(&recorded(seq, event));
+    }
+    lot
+}
+
+fn key_use(scope: &str) -> Arc<KeyUse> {
+    Arc::new(KeyUse { scope: scope.into(), body: [0xa5; 32], at: at(1_800_000_000_500), answer: a_lot().view() })
+}
+
+fn keys() -> Keys {
+    let mut keys = Keys::default();
+    keys.apply(&key_use("b POST /lots 2"));
+    keys.apply(&key_use("a POST /lots 1"));
+    keys
+}
+
+fn entries() -> Vec<Entry> {
+    let lots = events().into_iter().enumerate().map(|(seq, event)| Entry::Lot(recorded(seq, event)));
+    [Entry::EpochOpened { at: at(-1) }, Entry::Key(key_use("a POST /lots 1"))].into_iter().chain(lots).collect()
+}
+
+fn batch() -> Sealed {
+    let id = BatchId { epoch: Epoch(1_800_000_000), number: 70_000 };
+    RecordFormat.seal(ShardId(63), id, Digest([0x11; 32]), &entries())
+}
+
+/// A batch is stored with its digest; the fixture is both.
+fn batch_file() -> Vec<u8> {
+    let batch = batch();
+    [batch.hash.0.as_slice(), &batch.bytes].concat()
+}
+
+fn all_events() -> Vec<Arc<Recorded>> {
+    events().into_iter().enumerate().map(|(seq, event)| recorded(seq, event)).collect()
+}
+
+fn event_file(event: &LotEvent, seq: usize) -> String {
+    format!(
+        "event-{seq:02}-{}",
+        ["created", "opened", "bid", "extended", "paused", "resumed", "changed", "closed", "cancelled", "settled"][covers(event)]
+    )
+}
+
+fn files() -> Vec<(String, Vec<u8>)> {
+    let mut files = vec![
+        ("batch".to_owned(), batch_file()),
+        ("lot".to_owned(), RecordFormat.encode_lot(&a_lot())),
+        ("keys".to_owned(), RecordFormat.encode_keys(&keys())),
+        ("view".to_owned(), RecordFormat.encode_view(&a_lot().view())),
+    ];
+    for (seq, event) in all_events().iter().enumerate() {
+        files.push((event_file(&event.event, seq), RecordFormat.encode_event(event)));
+    }
+    files
+}
+
+#[test]
+fn write_fixtures() {
+    if std::env::var_os("GAVEL_WRITE_FIXTURES").is_none() {
+        return;
+    }
+    for (name, bytes) in files() {
+        let mut file = std::fs::File::create_new(fixture(&name)).expect("a fixture is never overwritten");
+        std::io::Write::write_all(&mut file, &bytes).expect("written");
+    }
+}
+
+#[test]
+fn every_variant_is_in_a_fixture() {
+    let mut seen = [false; 10];
+    events().iter().for_each(|event| seen[covers(event)] = true);
+    assert_eq!(seen, [true; 10]);
+}
+
+#[test]
+fn version_1_decodes() {
+    let file = stored("batch");
+    let (hash, bytes) = file.split_at(32);
+    let hash = Digest(hash.try_into().expect("32 bytes"));
+    let sealed = Sealed { hash, bytes: bytes.into(), ..batch() };
+    assert_eq!(RecordFormat.open(&sealed), Ok(entries()));
+    assert_eq!(RecordFormat.decode_lot(&stored("lot")), Ok(a_lot()));
+    assert_eq!(RecordFormat.decode_keys(&stored("keys")), Ok(keys()));
+    assert_eq!(RecordFormat.decode_view(&stored("view")), Ok(a_lot().view()));
+    for (seq, event) in all_events().iter().enumerate() {
+        let stored = stored(&event_file(&event.event, seq));
+        assert_eq!(RecordFormat.decode_event(&stored).as_ref(), Ok(event.as_ref()));
+    }
+}
+
+#[test]
+fn version_1_is_written_as_it_was() {
+    assert_eq!(VERSION, 1, "once a version 2 is written, this test is over and version_1_decodes stays");
+    for (name, bytes) in files() {
+        assert!(bytes == stored(&name), "{name} is encoded differently than before");
+    }
+}
+
+/// Every single changed byte is noticed, wherever it is.
+#[test]
+fn damage_is_noticed() {
+    let view = stored("view");
+    for place in 0..view.len() {
+        let mut damaged = view.clone();
+        damaged[place] ^= 0x20;
+        let outcome = RecordFormat.decode_view(&damaged);
+        assert!(matches!(outcome, Err(Damage::Corrupt(_))), "byte {place}: {outcome:?}");
+    }
+    for length in 0..view.len() {
+        assert!(matches!(RecordFormat.decode_view(&view[..length]), Err(Damage::Corrupt(_))));
+    }
+    assert!(matches!(RecordFormat.decode_lot(&view), Err(Damage::Corrupt(_))), "another kind");
+}
+
+#[test]
+fn a_batch_is_bound_to_its_place() {
+    let good = batch();
+    let changed = [
+        Sealed { shard: ShardId(62), ..good.clone() },
+        Sealed { id: good.id.next(), ..good.clone() },
+        Sealed { previous: Digest([0x12; 32]), ..good.clone() },
+        Sealed { hash: Digest([0; 32]), ..good.clone() },
+        Sealed { bytes: RecordFormat.seal(good.shard, good.id, good.previous, &entries()[1..]).bytes, ..good.clone() },
+    ];
+    for sealed in changed {
+        assert!(matches!(RecordFormat.open(&sealed), Err(Damage::Corrupt(_))));
+    }
+    assert_eq!(RecordFormat.open(&good), Ok(entries()));
+}
+
+#[test]
+fn a_newer_version_is_told_from_damage() {
+    let mut newer = stored("view");
+    newer[6..8].copy_from_slice(&2_u16.to_le_bytes());
+    let sum = {
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(&newer[..12]);
+        sum.update(&newer[16..]);
+        sum.finalize()
+    };
+    newer[12..16].copy_from_slice(&sum.to_le_bytes());
+    assert_eq!(RecordFormat.decode_view(&newer), Err(Damage::Newer { found: 2, known: VERSION }));
+}
