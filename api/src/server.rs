@@ -11,17 +11,22 @@ use crate::{
     ws::{self, hub::Hub},
 };
 use actix_web::{App, HttpServer, middleware::from_fn, web};
+use gavel_domain::ids::OwnerId;
 use gavel_engine::{Engine, routing::engine::Tuning};
-use gavel_persistence::sqlite::{EmbeddedStorage, FoundState, OpenOptions};
+use gavel_persistence::sqlite::{EmbeddedStorage, FoundState, OpenError, OpenOptions, Opened};
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Beyond the drain window, for the last sockets' close frames.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// Why a server did not start, or ended. One line for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The data directory.
     #[error(transparent)]
-    Data(#[from] gavel_persistence::sqlite::OpenError),
+    Data(#[from] OpenError),
     /// The token key.
     #[error(transparent)]
     Key(#[from] crate::auth::KeyError),
@@ -61,12 +66,12 @@ pub struct Server {
 /// # Errors
 /// The first thing that is wrong; nothing runs then.
 pub async fn start(settings: Settings, metrics: Metrics) -> Result<Server, ServerError> {
-    let shards = u16::try_from(settings.engine.shards).unwrap_or(u16::MAX);
-    let opened = EmbeddedStorage::open(&settings.server.data_dir, OpenOptions::new(shards, tokio::runtime::Handle::current())).await?;
+    let (opened, shards) = open_storage(&settings).await?;
     report(opened.found);
     let keys = TokenKeys::load(&settings)?;
     let storage = opened.storage;
     let tuning = Tuning {
+        owner: OwnerId(Uuid::now_v7()),
         shards,
         arbiters: settings.engine.arbiter_count(),
         inbox: settings.limits.shard_queue,
@@ -114,6 +119,19 @@ pub async fn start(settings: Settings, metrics: Metrics) -> Result<Server, Serve
     Ok(Server { address, engine, keys, settings, storage, running, handle, draining })
 }
 
+/// Opens the data directory. Existing data keeps the number of shards that it was made with.
+async fn open_storage(settings: &Settings) -> Result<(Opened, u16), OpenError> {
+    let asked = u16::try_from(settings.engine.shards).unwrap_or(u16::MAX);
+    let open = |shards| EmbeddedStorage::open(&settings.server.data_dir, OpenOptions::new(shards, tokio::runtime::Handle::current()));
+    match open(asked).await {
+        Err(OpenError::ShardCount { stored, .. }) => {
+            tracing::warn!(configured = asked, stored, "engine.shards is set when data is created: keeping the number it was made with");
+            Ok((open(stored).await?, stored))
+        }
+        opened => Ok((opened?, asked)),
+    }
+}
+
 fn report(found: FoundState) {
     if found.created {
         tracing::info!("new data directory");
@@ -153,7 +171,8 @@ impl Server {
         }
         tracing::info!("draining");
         draining.cancel();
-        tokio::time::sleep(settings.server.drain).await;
+        // Give the sockets their time to leave, but don't wait for nobody.
+        let _ = tokio::time::timeout(settings.server.drain + LINGER, ws::all_gone()).await;
         handle.stop(true).await;
         engine.shut_down().await;
         if let Err(error) = storage.close().await {

@@ -1,11 +1,10 @@
 //! Through the actors: the round trip of one durable bid, a burst on one hot lot, and fan-out to
 //! 1,000 sessions in this process.
-#![expect(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gavel::{config::Settings, ws::hub::Hub};
 use gavel_bench::{bid, spec};
-use gavel_domain::ids::LotId;
+use gavel_domain::ids::{LotId, OwnerId};
 use gavel_engine::{
     Engine,
     delivery::reply::ReplyTo,
@@ -33,6 +32,7 @@ impl Bench {
         let engine = system.block_on(async {
             let opened = EmbeddedStorage::open(dir.join("data"), OpenOptions::new(4, tokio::runtime::Handle::current())).await;
             let tuning = Tuning {
+                owner: OwnerId(Uuid::new_v4()),
                 shards: 4,
                 arbiters: 1,
                 inbox: 65_536,

@@ -1,6 +1,5 @@
 //! Encoding a batch, and committing batches of 1, 100 and 1,000 bids to the embedded journal
 //! (`synchronous=FULL`).
-#![expect(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gavel_bench::entries;

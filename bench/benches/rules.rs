@@ -1,5 +1,4 @@
 //! One bid through the pure rules: decide and apply, and how the parts share the time.
-#![expect(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use gavel_bench::{bid, open_lot};

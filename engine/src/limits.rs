@@ -11,7 +11,7 @@ pub const REBUILD_QUEUE: usize = 10_000;
 pub const BACKLOG_BYTES: usize = 32 << 20;
 
 /// Events that a projection takes at once, at least one batch.
-pub const PROJECTION_EVENTS: usize = 8_000;
+pub const PROJECTION_EVENTS: usize = 4_000;
 
 /// Bytes read from the journal at once.
 pub const READ_BYTES: usize = 4 << 20;

@@ -17,7 +17,7 @@ pub const PROJECTOR_LAG_BATCHES: &str = "gavel_projector_lag_batches";
 pub const PROJECTOR_LAG_SECONDS: &str = "gavel_projector_lag_seconds";
 /// Rows (events) that the projector has written.
 pub const PROJECTED_EVENTS: &str = "gavel_projected_events_total";
-/// How long the last recovery of all shards took.
+/// How long a recovery took.
 pub const RECOVERY_SECONDS: &str = "gavel_recovery_seconds";
 /// Bytes of batches that the journal keeps.
 pub const JOURNAL_BYTES: &str = "gavel_journal_bytes";
@@ -40,11 +40,38 @@ pub struct Meters {
     pub batch_events: Histogram,
     /// See [`COMMIT_SECONDS`].
     pub commit_seconds: Histogram,
+    /// See [`RECOVERY_SECONDS`].
+    pub recovery_seconds: Histogram,
     /// See [`LOTS_LIVE`].
     pub lots_live: Gauge,
-    too_low: Counter,
-    closed: Counter,
-    other: Counter,
+    refused: [Counter; REFUSALS.len()],
+}
+
+/// Outcomes of refused bids, in the order of [`number`].
+const REFUSALS: [&str; 9] = [
+    "lot_not_open",
+    "lot_paused",
+    "lot_closed",
+    "bid_too_low",
+    "max_not_raised",
+    "already_leading",
+    "bid_id_conflict",
+    "invalid",
+    "conflict",
+];
+
+const fn number(reject: &Reject) -> usize {
+    match reject {
+        Reject::LotNotOpen => 0,
+        Reject::LotPaused => 1,
+        Reject::LotClosed => 2,
+        Reject::BidTooLow { .. } => 3,
+        Reject::MaxNotRaised { .. } => 4,
+        Reject::AlreadyLeading => 5,
+        Reject::BidIdConflict => 6,
+        Reject::InvalidBid(_) => 7,
+        Reject::Conflict(_) => 8,
+    }
 }
 
 impl Meters {
@@ -54,23 +81,18 @@ impl Meters {
         Self {
             accepted: counter!(BIDS, "outcome" => "accepted"),
             repeated: counter!(BIDS, "outcome" => "repeated"),
-            too_low: counter!(BIDS, "outcome" => "bid_too_low"),
-            closed: counter!(BIDS, "outcome" => "lot_closed"),
-            other: counter!(BIDS, "outcome" => "refused_otherwise"),
+            refused: REFUSALS.map(|outcome| counter!(BIDS, "outcome" => outcome)),
             receipt_seconds: histogram!(BID_RECEIPT_SECONDS),
             batch_events: histogram!(COMMIT_BATCH_EVENTS),
             commit_seconds: histogram!(COMMIT_SECONDS),
+            recovery_seconds: histogram!(RECOVERY_SECONDS),
             lots_live: gauge!(LOTS_LIVE),
         }
     }
 
     /// Counts a refused bid.
     pub fn refused(&self, reject: &Reject) {
-        match reject {
-            Reject::BidTooLow { .. } => self.too_low.increment(1),
-            Reject::LotClosed => self.closed.increment(1),
-            _ => self.other.increment(1),
-        }
+        self.refused[number(reject)].increment(1);
     }
 }
 

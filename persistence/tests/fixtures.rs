@@ -201,7 +201,13 @@ fn keys() -> Keys {
 
 fn entries() -> Vec<Entry> {
     let lots = events().into_iter().enumerate().map(|(seq, event)| Entry::Lot(recorded(seq, event)));
-    [Entry::EpochOpened { at: at(-1) }, Entry::Key(key_use("a POST /lots 1"))].into_iter().chain(lots).collect()
+    [
+        Entry::EpochOpened { owner: gavel_domain::ids::OwnerId(uuid::Uuid::from_u128(0xfeed)), at: at(-1) },
+        Entry::Key(key_use("a POST /lots 1")),
+    ]
+    .into_iter()
+    .chain(lots)
+    .collect()
 }
 
 fn batch() -> Sealed {

@@ -33,7 +33,7 @@ async fn make(dir: &Path) {
 }
 
 fn batch(storage: &Storage, number: u64, previous: Digest, entries: usize) -> Arc<Sealed> {
-    let entries = vec![Entry::EpochOpened { at: Timestamp::from_millis(1) }; entries];
+    let entries = vec![Entry::EpochOpened { owner: gavel_domain::ids::OwnerId(uuid::Uuid::nil()), at: Timestamp::from_millis(1) }; entries];
     Arc::new(storage.format.seal(ShardId(0), BatchId { epoch: Epoch(7), number }, previous, &entries))
 }
 

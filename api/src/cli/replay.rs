@@ -67,8 +67,8 @@ fn replay(auctions: &[Auction]) -> (Totals, Vec<Unexplained>) {
             Verdict::Reserve => totals.reserve += 1,
             Verdict::Unexplained => {
                 totals.unexplained += 1;
-                let auction = auction.to_owned();
-                unexplained.push(Unexplained { auction: auction.id, published: auction.published, closes_at: ending.sold_at });
+                let (auction, published) = (auction.id.clone(), auction.published);
+                unexplained.push(Unexplained { auction, published, closes_at: ending.sold_at });
             }
         }
     }

@@ -3,6 +3,8 @@
 use super::{
     Api,
     asking::{lot_id, lot_response, refused},
+    body::Body,
+    idempotency::Keyed,
     problem::{Code, Problem},
 };
 use crate::{
@@ -12,6 +14,7 @@ use crate::{
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use gavel_domain::{
     command::Command,
+    ids::LotId,
     time::{LONGEST, Millis},
 };
 use gavel_engine::request::{Ask, Reply};
@@ -38,7 +41,7 @@ pub(super) async fn act(
     request: HttpRequest,
     caller: Caller,
     path: web::Path<(String, String)>,
-    body: web::Bytes,
+    body: Body,
     api: web::Data<Api>,
 ) -> Result<HttpResponse, Problem> {
     let who = caller.require_known(Role::Auctioneer)?;
@@ -46,15 +49,26 @@ pub(super) async fn act(
     let lot = lot_id(&lot)?;
     let command = command(&action, &body)?;
     let keyed = api.in_flight.begin(&request, who, &body)?;
-    let key = keyed.as_ref().map(super::idempotency::Keyed::request);
+    let key = keyed.as_ref().map(Keyed::request);
     match api.engine.ask(lot, Ask::Command { command, expected: None, key }).await {
         Reply::Lot(answer) => Ok(lot_response(StatusCode::OK, &answer, Audience::House)),
-        Reply::NotLive(_) => {
-            api.find(lot, &caller).await?; // 404 if there never was one
-            Err(Problem::new(Code::Conflict, "the lot is over"))
-        }
+        Reply::NotLive(_) => on_archived(&api, lot, &caller, keyed.as_ref()).await,
         other => Err(refused(other)),
     }
+}
+
+/// A lot that is over and out of memory: a retry gets its first answer, anything else is too late.
+async fn on_archived(api: &Api, lot: LotId, caller: &Caller, keyed: Option<&Keyed>) -> Result<HttpResponse, Problem> {
+    let found = api.find(lot, caller).await?; // 404 if there never was one
+    if let Some(keyed) = keyed {
+        let spec = Box::new(found.view.spec);
+        match api.engine.ask(lot, Ask::Create { spec, key: Some(keyed.request()), archived: true }).await {
+            Reply::Lot(answer) => return Ok(lot_response(StatusCode::OK, &answer, Audience::House)),
+            Reply::KeyReused => return Err(refused(Reply::KeyReused)),
+            _ => {}
+        }
+    }
+    Err(Problem::new(Code::Conflict, "the lot is over"))
 }
 
 fn command(action: &str, body: &[u8]) -> Result<Command, Problem> {
@@ -80,5 +94,5 @@ fn command(action: &str, body: &[u8]) -> Result<Command, Problem> {
 }
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| Problem::invalid(error.to_string()))
+    super::body::parse(body).map_err(Problem::invalid)
 }

@@ -104,27 +104,31 @@ pub(super) fn bid_refused(refusal: &Refusal) -> Problem {
     let problem = Problem::new(code_of(&refusal.reject), refusal.reject.to_string())
         .for_bid(minimum_of(&refusal.reject).map(gavel_domain::money::Amount::get))
         .with("received_at", refusal.received_at.to_string());
-    match refusal.deadline {
-        Some(deadline) => problem.with("deadline", deadline.to_string()),
-        None => problem,
-    }
+    problem.with("deadline", refusal.deadline.map(|deadline| deadline.to_string()))
 }
 
-/// A lot as an answer. Its position names its state, so that is its strong validator; who looks
-/// decides what is shown, hence `Vary`.
+/// A lot as an answer, with its strong validator.
 pub(super) fn lot_response(status: StatusCode, answer: &LotAnswer, audience: Audience) -> HttpResponse {
-    lot_headers(&mut HttpResponse::build(status), &answer.view).json(LotBody::new(&answer.view, answer.own, audience))
+    let tag = tag(answer.view.position, answer.own, audience);
+    lot_headers(&mut HttpResponse::build(status), &tag).json(LotBody::new(&answer.view, answer.own, audience))
 }
 
-pub(super) fn lot_headers<'a>(response: &'a mut HttpResponseBuilder, view: &LotView) -> &'a mut HttpResponseBuilder {
+pub(super) fn lot_headers<'a>(response: &'a mut HttpResponseBuilder, tag: &str) -> &'a mut HttpResponseBuilder {
     response
-        .insert_header((header::ETAG, format!("\"{}\"", tag(view.position))))
+        .insert_header((header::ETAG, tag))
         .insert_header((header::CACHE_CONTROL, "private, no-cache"))
         .insert_header((header::VARY, "Authorization"))
 }
 
-fn tag(position: Position) -> String {
-    format!("{}-{}", position.epoch.0, position.seq.0)
+/// The validator of a lot as somebody sees it: its position names its state, the rest what is shown
+/// of it.
+pub(super) fn tag(position: Position, own: Option<Own>, audience: Audience) -> String {
+    let place = format!("{}-{}", position.epoch.0, position.seq.0);
+    match (audience, own) {
+        (Audience::House, _) => format!("\"{place}\""),
+        (Audience::Public, None) => format!("\"{place}-p\""),
+        (Audience::Public, Some(own)) => format!("\"{place}-{}{}\"", if own.leading { 'l' } else { 't' }, own.max),
+    }
 }
 
 /// The tags of `If-Match` or `If-None-Match`, over all its lines.
@@ -136,26 +140,41 @@ fn tags(request: &HttpRequest, name: header::HeaderName) -> Option<Vec<String>> 
 }
 
 /// Whether the client has this state already (`If-None-Match`; weak comparison, RFC 9110 13.1.2).
-pub(super) fn is_known(request: &HttpRequest, position: Position) -> bool {
-    let own = format!("\"{}\"", tag(position));
-    tags(request, header::IF_NONE_MATCH)
-        .is_some_and(|tags| tags.iter().any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == own))
+pub(super) fn is_known(request: &HttpRequest, current: &str) -> bool {
+    let known = |tag: &String| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == current;
+    tags(request, header::IF_NONE_MATCH).is_some_and(|tags| tags.iter().any(known))
 }
 
-/// What `If-Match` expects: none for `*`.
-pub(super) fn expected(request: &HttpRequest) -> Result<Option<Position>, Problem> {
-    let tags = tags(request, header::IF_MATCH)
-        .ok_or_else(|| Problem::new(Code::PreconditionRequired, "If-Match with the lot's ETag is required"))?;
-    if tags.iter().any(|tag| tag == "*") {
-        return Ok(None);
+/// What `If-Match` expects of a lot.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// `*`.
+    Any,
+    /// One of these.
+    One(Vec<Position>),
+}
+
+impl Expected {
+    /// From the header, which must be there. Weak tags never match (RFC 9110, 13.1.1).
+    pub(super) fn of(request: &HttpRequest) -> Result<Self, Problem> {
+        let tags = tags(request, header::IF_MATCH)
+            .ok_or_else(|| Problem::new(Code::PreconditionRequired, "If-Match with the lot's ETag is required"))?;
+        if tags.iter().any(|tag| tag == "*") {
+            return Ok(Self::Any);
+        }
+        let position = |tag: &String| {
+            let (epoch, seq) = tag.strip_prefix('"')?.strip_suffix('"')?.split_once('-')?;
+            Some(Position { epoch: Epoch(epoch.parse().ok()?), seq: Seq(seq.parse().ok()?) })
+        };
+        Ok(Self::One(tags.iter().filter_map(position).collect()))
     }
-    let position = |tag: &String| {
-        let (epoch, seq) = tag.strip_prefix('"')?.strip_suffix('"')?.split_once('-')?;
-        Some(Position { epoch: Epoch(epoch.parse().ok()?), seq: Seq(seq.parse().ok()?) })
-    };
-    // Several tags are legal; a lot has one state, and the newest is the one that can match.
-    let newest = tags.iter().filter_map(position).max_by_key(|position| (position.seq, position.epoch));
-    newest.map(Some).ok_or_else(|| Problem::new(Code::PreconditionFailed, "If-Match holds no ETag of this lot"))
+
+    pub(super) fn holds(&self, position: Position) -> bool {
+        match self {
+            Self::Any => true,
+            Self::One(positions) => positions.contains(&position),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -166,17 +185,24 @@ mod tests {
     #[test]
     fn entity_tags() {
         let position = Position { epoch: Epoch(7), seq: Seq(3) };
-        let none_match =
-            |value| is_known(&TestRequest::default().insert_header((header::IF_NONE_MATCH, value)).to_http_request(), position);
+        let none_match = |value| {
+            is_known(
+                &TestRequest::default().insert_header((header::IF_NONE_MATCH, value)).to_http_request(),
+                &tag(position, None, Audience::House),
+            )
+        };
         for (value, known) in
             [("\"7-3\"", true), ("W/\"7-3\"", true), ("\"1-1\", \"7-3\"", true), ("*", true), ("\"7-4\"", false), ("7-3", false)]
         {
             assert_eq!(none_match(value), known, "{value}");
         }
-        let if_match = |value| expected(&TestRequest::default().insert_header((header::IF_MATCH, value)).to_http_request()).ok();
-        assert_eq!(if_match("\"7-3\""), Some(Some(position)));
-        assert_eq!(if_match("*"), Some(None));
-        assert_eq!(if_match("W/\"7-3\""), None, "weak tags never match");
-        assert!(expected(&TestRequest::default().to_http_request()).is_err());
+        let matches = |value| {
+            let expected = Expected::of(&TestRequest::default().insert_header((header::IF_MATCH, value)).to_http_request());
+            expected.unwrap().holds(position)
+        };
+        for (value, holds) in [("\"7-3\"", true), ("\"9-9\", \"7-3\"", true), ("*", true), ("W/\"7-3\"", false), ("\"7-4\"", false)] {
+            assert_eq!(matches(value), holds, "{value}");
+        }
+        assert!(Expected::of(&TestRequest::default().to_http_request()).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     Api,
     asking::{as_bidder, bid_refused, lot_id, refused, unreadable},
+    body::{Body, parse},
     listing::Paging,
     problem::Problem,
 };
@@ -38,11 +39,11 @@ struct BidBody {
 }
 
 /// `POST /v1/lots/{id}/bids`.
-pub(super) async fn place(caller: Caller, lot: web::Path<String>, body: web::Bytes, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+pub(super) async fn place(caller: Caller, lot: web::Path<String>, body: Body, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     caller.require_known(Role::Bidder)?;
     let bidder = as_bidder(&caller).ok_or_else(|| Problem::new(super::problem::Code::Forbidden, "only the role bidder bids"))?;
     let lot = lot_id(&lot)?;
-    let BidBody { bid_id, amount, max, retry } = serde_json::from_slice(&body).map_err(|error| Problem::invalid(error.to_string()))?;
+    let BidBody { bid_id, amount, max, retry } = parse(&body).map_err(Problem::invalid)?;
     let bid = PlaceBid { bidder, bid_id, amount, max };
     match api.engine.ask(lot, Ask::Bid { bid: bid.clone(), retry }).await {
         Reply::Receipt(receipt) => Ok(HttpResponse::Created().json(receipt)),

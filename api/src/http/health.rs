@@ -32,7 +32,10 @@ pub(super) async fn ready(api: web::Data<Api>) -> Result<HttpResponse, Problem> 
 }
 
 /// For Prometheus.
-pub(super) async fn metrics(api: web::Data<Api>) -> HttpResponse {
+pub(super) async fn metrics(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+    if !api.settings.metrics.enabled {
+        return Err(Problem::not_found("metrics are switched off"));
+    }
     api.engine.gauge();
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(api.metrics.render())
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(api.metrics.render()))
 }

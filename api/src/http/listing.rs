@@ -2,7 +2,7 @@
 
 use super::{
     Api,
-    asking::{as_bidder, audience, unreadable},
+    asking::{as_bidder, audience, refused, unreadable},
     problem::Problem,
 };
 use crate::{
@@ -25,7 +25,7 @@ use gavel_engine::{
     request::{Ask, Reply},
 };
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Live lots that are asked at once.
 const AT_ONCE: usize = 200;
@@ -45,10 +45,15 @@ impl Paging {
         let query = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
         let query = query.map_err(|error| Problem::invalid(format!("query: {error}")))?;
         let mut paging = Self { limit: 100, cursor: None, others: BTreeMap::new() };
+        let mut seen = BTreeSet::new();
         for (name, value) in query.into_inner() {
+            if !seen.insert(name.clone()) {
+                return Err(Problem::invalid(format!("{name}: given more than once")));
+            }
             match name.as_str() {
                 "limit" => {
-                    let limit = value.parse().ok().filter(|limit| (1..=500).contains(limit));
+                    let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+                    let limit = value.parse().ok().filter(|limit| digits && (1..=500).contains(limit));
                     paging.limit = limit.ok_or_else(|| Problem::invalid("limit: from 1 to 500"))?;
                 }
                 "cursor" => {
@@ -113,10 +118,12 @@ async fn merged(
     for places in api.engine.directory().after(after).chunks(AT_ONCE) {
         let asked = places.iter().map(|(_, lot)| api.engine.ask(*lot, Ask::View { bidder: bidder.clone() }));
         for reply in join_all(asked).await {
-            if let Reply::Lot(answer) = reply
-                && wanted(&answer.view)
-            {
-                found.insert((answer.view.created_at, answer.view.id), (answer.view, answer.own));
+            match reply {
+                Reply::Lot(answer) if wanted(&answer.view) => {
+                    found.insert((answer.view.created_at, answer.view.id), (answer.view, answer.own));
+                }
+                Reply::Lot(_) | Reply::NotLive(_) => {} // let go meanwhile: its row counts below
+                other => return Err(refused(other)),
             }
         }
         if found.len() >= limit {
@@ -134,7 +141,11 @@ async fn merged(
             if wanted(&view) {
                 archived += 1;
                 let place = (view.created_at, view.id);
-                found.entry(place).or_insert((view, None));
+                let own = match &bidder {
+                    Some(bidder) => api.engine.history().own(view.id, bidder).await.map_err(unreadable)?,
+                    None => None,
+                };
+                found.entry(place).or_insert((view, own));
             }
         }
     }

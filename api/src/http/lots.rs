@@ -2,7 +2,8 @@
 
 use super::{
     Api,
-    asking::{audience, expected, is_known, lot_headers, lot_id, lot_response, refused, unreadable},
+    asking::{Expected, audience, is_known, lot_headers, lot_id, lot_response, refused, tag, unreadable},
+    body::Body,
     problem::{Code, Problem},
 };
 use crate::{
@@ -19,7 +20,7 @@ use gavel_engine::request::{Ask, LotAnswer, Reply};
 use uuid::Uuid;
 
 /// `POST /v1/lots`.
-pub(super) async fn create(request: HttpRequest, caller: Caller, body: web::Bytes, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+pub(super) async fn create(request: HttpRequest, caller: Caller, body: Body, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let who = caller.require_known(Role::Auctioneer)?;
     let keyed = api.in_flight.begin(&request, who, &body)?;
     let spec = LotSpecBody::parse(&body).and_then(|body| body.into_spec(&api.settings)).map_err(Problem::invalid)?;
@@ -60,10 +61,12 @@ pub(super) async fn read(
 ) -> Result<HttpResponse, Problem> {
     caller.require(Role::Viewer)?;
     let found = api.find(lot_id(&lot)?, &caller).await?;
-    if is_known(&request, found.view.position) {
-        return Ok(lot_headers(&mut HttpResponse::NotModified(), &found.view).finish());
+    let audience = audience(&caller);
+    let tag = tag(found.view.position, found.own, audience);
+    if is_known(&request, &tag) {
+        return Ok(lot_headers(&mut HttpResponse::NotModified(), &tag).finish());
     }
-    Ok(lot_response(StatusCode::OK, &LotAnswer { view: found.view, own: found.own }, audience(&caller)))
+    Ok(lot_response(StatusCode::OK, &LotAnswer { view: found.view, own: found.own }, audience))
 }
 
 /// `PATCH /v1/lots/{id}`: a JSON merge patch.
@@ -71,23 +74,33 @@ pub(super) async fn change(
     request: HttpRequest,
     caller: Caller,
     lot: web::Path<String>,
-    body: web::Bytes,
+    body: Body,
     api: web::Data<Api>,
 ) -> Result<HttpResponse, Problem> {
     caller.require_known(Role::Auctioneer)?;
     let lot = lot_id(&lot)?;
-    let expected = expected(&request)?;
-    let found = api.find(lot, &caller).await?;
-    if expected.is_some_and(|expected| expected != found.view.position) {
+    let expected = Expected::of(&request)?;
+    loop {
+        match change_once(&api, &caller, lot, &expected, &body).await {
+            // With `*` any state will do: a bid that came between is no reason to fail.
+            Err(problem) if problem.code() == Code::PreconditionFailed && matches!(expected, Expected::Any) => {}
+            answered => return answered,
+        }
+    }
+}
+
+async fn change_once(api: &Api, caller: &Caller, lot: LotId, expected: &Expected, body: &[u8]) -> Result<HttpResponse, Problem> {
+    let found = api.find(lot, caller).await?;
+    if !expected.holds(found.view.position) {
         return Err(refused(Reply::PreconditionFailed));
     }
-    let spec = LotSpecBody::patched(&found.view, &body).and_then(|body| body.into_spec(&api.settings)).map_err(Problem::invalid)?;
-    check_change(&spec, &found.view, &api)?;
+    let spec = LotSpecBody::patched(&found.view, body).and_then(|body| body.into_spec(&api.settings)).map_err(Problem::invalid)?;
+    check_change(&spec, &found.view, api)?;
     if !found.live {
         return Err(Problem::new(Code::Conflict, "the lot is over and archived"));
     }
     // The patch was merged into this very state: nothing may have come between.
-    let ask = Ask::Command { command: Command::Change(Box::new(spec)), expected: expected.or(Some(found.view.position)), key: None };
+    let ask = Ask::Command { command: Command::Change(Box::new(spec)), expected: Some(found.view.position), key: None };
     match api.engine.ask(lot, ask).await {
         Reply::Lot(answer) => Ok(lot_response(StatusCode::OK, &answer, Audience::House)),
         other => Err(refused(other)),
@@ -96,6 +109,14 @@ pub(super) async fn change(
 
 /// A closing time must lie ahead if it is new; one that stands may be close or past.
 fn check_change(spec: &LotSpec, before: &gavel_domain::lot::view::LotView, api: &Api) -> Result<(), Problem> {
-    let checked = if spec.closes_at == before.closes_at { spec.check_timeless() } else { spec.check(api.engine.clock().now()) };
+    let same_times = (spec.opens_at, spec.closes_at, spec.soft_close) == (before.spec.opens_at, before.closes_at, before.spec.soft_close);
+    let checked = if same_times {
+        // Times that stand were checked when they came; a pause may have moved the close past its hard end.
+        LotSpec { opens_at: None, closes_at: None, soft_close: None, ..spec.clone() }.check_timeless()
+    } else if spec.closes_at == before.closes_at {
+        spec.check_timeless()
+    } else {
+        spec.check(api.engine.clock().now())
+    };
     checked.map_err(|error| Problem::invalid(error.to_string()))
 }

@@ -3,6 +3,7 @@
 mod actions;
 mod asking;
 mod bids;
+pub(crate) mod body;
 mod cluster;
 pub(crate) mod cors;
 mod health;
@@ -75,8 +76,8 @@ pub fn routes(routes: &mut web::ServiceConfig, api: &web::Data<Api>) {
                 .default_service(problem::method_not_allowed("POST")),
         )
         .service(web::resource("/v1/cluster").route(web::get().to(cluster::cluster)).default_service(problem::method_not_allowed("GET")))
-        .service(web::resource("/health/live").route(web::get().to(health::live)))
-        .service(web::resource("/health/ready").route(web::get().to(health::ready)))
+        .service(web::resource("/health/live").route(web::get().to(health::live)).route(web::head().to(health::live)))
+        .service(web::resource("/health/ready").route(web::get().to(health::ready)).route(web::head().to(health::ready)))
         .service(web::resource("/metrics").route(web::get().to(health::metrics)))
         .configure(pages::routes)
         .default_service(web::to(problem::no_such_route));

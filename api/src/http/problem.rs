@@ -178,6 +178,12 @@ impl Problem {
         Self::new(Code::Internal, "the server failed; its log says why")
     }
 
+    /// The code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
     /// A refused bid: adds `temporary`, and `minimum` (minor units) where one applies.
     #[must_use]
     pub fn for_bid(mut self, minimum: Option<u64>) -> Self {

@@ -28,7 +28,7 @@ pub(crate) async fn log<B: MessageBody>(request: ServiceRequest, next: Next<B>) 
             if status >= 500 {
                 tracing::warn!(status, ms, "answered");
             } else {
-                tracing::debug!(status, ms, "answered");
+                tracing::info!(status, ms, "answered");
             }
             if let Ok(value) = HeaderValue::from_str(&id) {
                 response.headers_mut().insert(REQUEST_ID, value);

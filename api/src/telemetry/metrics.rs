@@ -7,32 +7,17 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use std::time::Duration;
 
-/// Counter: bids decided; label `outcome` = `accepted` or the refusal's code.
-pub const BIDS: &str = "gavel_bids_total";
-/// Histogram, seconds: from a bid's arrival at the edge until its receipt or refusal is handed to the socket.
-pub const BID_RECEIPT: &str = "gavel_bid_receipt_seconds";
-/// Histogram: events in a committed batch.
-pub const COMMIT_BATCH_EVENTS: &str = "gavel_commit_batch_events";
-/// Histogram, seconds: one append to the journal until it is durable.
-pub const COMMIT: &str = "gavel_commit_seconds";
+pub use gavel_engine::meters::{
+    ACTOR_REBUILDS, BID_RECEIPT_SECONDS as BID_RECEIPT, BIDS, COMMIT_BATCH_EVENTS, COMMIT_SECONDS as COMMIT, JOURNAL_BYTES, LOTS_LIVE,
+    PROJECTED_EVENTS, PROJECTOR_LAG_BATCHES, PROJECTOR_LAG_SECONDS as PROJECTOR_LAG, RECOVERY_SECONDS as RECOVERY, SHARD_RECOVERIES,
+};
+
 /// Gauge: WebSockets open.
 pub const SOCKETS: &str = "gavel_sockets";
 /// Gauge, bytes: waiting for all sockets together.
 pub const OUTBOUND_QUEUE_BYTES: &str = "gavel_outbound_queue_bytes";
 /// Counter: times a slow reader's pushes were replaced by a resync.
 pub const CONFLATIONS: &str = "gavel_conflations_total";
-/// Gauge: committed batches that the tables don't hold yet.
-pub const PROJECTOR_LAG_BATCHES: &str = "gavel_projector_lag_batches";
-/// Gauge, seconds: age of the oldest of them.
-pub const PROJECTOR_LAG: &str = "gavel_projector_lag_seconds";
-/// Histogram, seconds: one shard's recovery from snapshot and journal.
-pub const RECOVERY: &str = "gavel_recovery_seconds";
-/// Gauge, bytes: the journal, as far as it is not trimmed.
-pub const JOURNAL_BYTES: &str = "gavel_journal_bytes";
-/// Gauge: lots in memory.
-pub const LOTS_LIVE: &str = "gavel_lots_live";
-/// Counter: lots and wallets rebuilt after a panic.
-pub const ACTOR_REBUILDS: &str = "gavel_actor_rebuilds_total";
 
 /// From 50 µs, a commit without an fsync, to 10 s, where clients have given up; finest below 5 ms.
 const LATENCY_SECONDS: [f64; 20] = [
@@ -109,7 +94,7 @@ fn recorder() -> Result<PrometheusRecorder, BuildError> {
 /// Describes every metric and, where it has no label, starts it at zero: a graph that begins with the first failure hides it.
 fn describe() {
     describe_counter!(BIDS, Unit::Count, "Bids decided, by outcome: accepted or the refusal's code");
-    describe_histogram!(BID_RECEIPT, Unit::Seconds, "From a bid's arrival to its receipt or refusal");
+    describe_histogram!(BID_RECEIPT, Unit::Seconds, "From a bid's admission to the release of its receipt or refusal");
     describe_histogram!(COMMIT_BATCH_EVENTS, Unit::Count, "Events in a committed batch");
     describe_histogram!(COMMIT, Unit::Seconds, "One append to the journal until it is durable");
     describe_gauge!(SOCKETS, Unit::Count, "WebSockets open");
@@ -117,11 +102,13 @@ fn describe() {
     describe_counter!(CONFLATIONS, Unit::Count, "Times a slow reader's pushes were replaced by a resync");
     describe_gauge!(PROJECTOR_LAG_BATCHES, Unit::Count, "Committed batches that the tables do not hold yet");
     describe_gauge!(PROJECTOR_LAG, Unit::Seconds, "Age of the oldest batch that the tables do not hold yet");
-    describe_histogram!(RECOVERY, Unit::Seconds, "One shard's recovery from snapshot and journal");
+    describe_histogram!(RECOVERY, Unit::Seconds, "Recovery of a node's shards at its start, or of one after a failed append");
     describe_gauge!(JOURNAL_BYTES, Unit::Bytes, "The journal, as far as it is not trimmed");
     describe_gauge!(LOTS_LIVE, Unit::Count, "Lots in memory");
     describe_counter!(ACTOR_REBUILDS, Unit::Count, "Lots and wallets rebuilt after a panic");
-    for name in [CONFLATIONS, ACTOR_REBUILDS] {
+    describe_counter!(SHARD_RECOVERIES, Unit::Count, "Shards recovered after a failed append");
+    describe_counter!(PROJECTED_EVENTS, Unit::Count, "Events written to the tables");
+    for name in [CONFLATIONS, ACTOR_REBUILDS, SHARD_RECOVERIES, PROJECTED_EVENTS] {
         counter!(name).absolute(0);
     }
     for name in [SOCKETS, OUTBOUND_QUEUE_BYTES, PROJECTOR_LAG_BATCHES, PROJECTOR_LAG, JOURNAL_BYTES, LOTS_LIVE] {

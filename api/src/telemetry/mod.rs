@@ -6,7 +6,4 @@ pub mod metrics;
 
 pub use gauges::gauges;
 pub use logging::{LoggingError, init_logging};
-pub use metrics::{
-    ACTOR_REBUILDS, BID_RECEIPT, BIDS, COMMIT, COMMIT_BATCH_EVENTS, CONFLATIONS, JOURNAL_BYTES, LOTS_LIVE, Metrics, MetricsError,
-    OUTBOUND_QUEUE_BYTES, PROJECTOR_LAG, PROJECTOR_LAG_BATCHES, RECOVERY, SOCKETS,
-};
+pub use metrics::{Metrics, MetricsError};

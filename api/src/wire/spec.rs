@@ -2,7 +2,7 @@
 //! tell. What the rules check is in the domain's `LotSpec::check`.
 
 use super::lot::Format;
-use crate::config::Settings;
+use crate::{config::Settings, http::body::parse};
 use gavel_domain::{
     currency::Currency,
     lot::{
@@ -103,7 +103,7 @@ impl LotSpecBody {
     /// # Errors
     /// What is wrong, with the field's name where there is one.
     pub fn parse(body: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(body).map_err(|error| error.to_string())
+        parse(body)
     }
 
     /// The lot with a JSON merge patch (RFC 7396) applied to what may be changed.
@@ -111,7 +111,7 @@ impl LotSpecBody {
     /// # Errors
     /// What is wrong, with the field's name where there is one.
     pub fn patched(view: &LotView, patch: &[u8]) -> Result<Self, String> {
-        let patch: Map<String, Value> = serde_json::from_slice(patch).map_err(|error| error.to_string())?;
+        let patch: Map<String, Value> = parse(patch)?;
         if let Some(unknown) = patch.keys().find(|key| !CHANGEABLE.contains(&key.as_str())) {
             return Err(format!("{unknown}: can't be changed (only {})", CHANGEABLE.join(", ")));
         }
@@ -120,7 +120,7 @@ impl LotSpecBody {
         if let Value::Object(whole) = &mut whole {
             whole.entry("closes_at").or_insert(Value::Null); // null in a merge patch removes
         }
-        serde_json::from_value(whole).map_err(|error| error.to_string())
+        serde_path_to_error::deserialize(whole).map_err(|error| format!("{}: {}", error.path(), error.inner()))
     }
 
     fn of(view: &LotView) -> Self {
@@ -228,12 +228,12 @@ mod tests {
             (r#"{"rules":{"format":"english","start_price":100},"closes_at":null}"#.to_owned(), "title"),
             (long, "title"),
             (GOOD.replace("\"A\"", "\"\\u0007\""), "title"),
-            (rules(r#""start_price":1.5"#), "floating point"),
-            (rules(r#""start_price":1e2"#), "floating point"),
-            (rules(r#""start_price":100.0"#), "floating point"),
-            (rules(r#""start_price":-1"#), "-1"),
-            (rules(r#""start_price":9007199254740992"#), "9007199254740992"),
-            (rules(r#""start_price":"100""#), "string"),
+            (rules(r#""start_price":1.5"#), "rules.start_price"),
+            (rules(r#""start_price":1e2"#), "rules.start_price"),
+            (rules(r#""start_price":100.0"#), "rules.start_price"),
+            (rules(r#""start_price":-1"#), "rules.start_price"),
+            (rules(r#""start_price":9007199254740992"#), "rules.start_price"),
+            (rules(r#""start_price":"100""#), "rules.start_price"),
             (rules(r#""start_price":100,"reserve_price":99"#), "reserve_price"),
             (rules(r#""start_price":100,"buy_now_price":99"#), "buy_now_price"),
             (rules(r#""start_price":1,"increments":[]"#), "at least one"),
@@ -242,7 +242,7 @@ mod tests {
             (rules(r#""start_price":1,"increments":[{"from":0,"step":1},{"from":0,"step":2}]"#), "row 2"),
             (GOOD.replace("english", "raffle"), "raffle"),
             (GOOD.replace("null", "\"2001-01-01T00:00:00.000Z\""), "closes_at"),
-            (GOOD.replace("null", "\"tomorrow\""), "RFC 3339"),
+            (GOOD.replace("null", "\"tomorrow\""), "closes_at"),
             (with(r#""currency":{"code":"XXX"}"#), "currency.code"),
             (with(r#""currency":{"code":"USD","scale":3}"#), "currency.scale"),
             (with(r#""funding":"wallet""#), "funding"),

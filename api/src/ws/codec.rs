@@ -45,12 +45,31 @@ impl Codec {
     /// A request from a message's bytes (JSON: one line).
     pub(super) fn read(self, bytes: &[u8]) -> Result<ClientFrame, NoRequest> {
         match self {
-            Self::Json => serde_json::from_slice(bytes).map_err(|error| match serde_json::from_slice::<IdOnly>(bytes) {
-                Ok(IdOnly { id }) => NoRequest::Invalid { id, why: without_place(&error) },
-                Err(_) => NoRequest::NoId,
-            }),
+            Self::Json => read_json(bytes),
             Self::Bincode => read_bincode(bytes),
         }
+    }
+}
+
+fn read_json(bytes: &[u8]) -> Result<ClientFrame, NoRequest> {
+    // serde reads `[1]` as an object with one field. No request has an array, and few have the byte.
+    let has_arrays = bytes.contains(&b'[') && serde_json::from_slice(bytes).is_ok_and(|value| holds_array(&value));
+    let read = if has_arrays { Err("an array where an object or a value is expected".to_owned()) } else { parse_json(bytes) };
+    read.map_err(|why| match serde_json::from_slice::<IdOnly>(bytes) {
+        Ok(IdOnly { id }) if bytes.trim_ascii_start().starts_with(b"{") => NoRequest::Invalid { id, why },
+        _ => NoRequest::NoId,
+    })
+}
+
+fn parse_json(bytes: &[u8]) -> Result<ClientFrame, String> {
+    serde_json::from_slice(bytes).map_err(|error| without_place(&error))
+}
+
+fn holds_array(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Array(_) => true,
+        serde_json::Value::Object(fields) => fields.values().any(holds_array),
+        _ => false,
     }
 }
 

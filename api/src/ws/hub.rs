@@ -336,9 +336,7 @@ impl Hub {
     /// Sends a lot's events to all who watch it here.
     fn publish(&self, lot: LotId, events: &[Arc<Recorded>]) {
         let mut topics = self.topics.borrow_mut();
-        if !topics.contains_key(&lot) {
-            topics.insert(lot, Topic::default());
-        }
+        topics.entry(lot).or_default();
         self.drop_if_unwatched(&mut topics, lot);
         let Some(topic) = topics.get(&lot) else { return };
         let mut frames = Encoded::new(|| {

@@ -12,4 +12,4 @@ mod session;
 mod throttle;
 mod upgrade;
 
-pub use upgrade::{Connection, connect, on_connect};
+pub use upgrade::{Connection, all_gone, connect, on_connect};

@@ -20,9 +20,12 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
+use tokio::sync::Notify;
 
 /// Sockets of this process.
 static SOCKETS: AtomicUsize = AtomicUsize::new(0);
+/// A socket has gone.
+static ONE_GONE: Notify = Notify::const_new();
 
 /// A connection's second handle, to cut it off when its peer does not read.
 pub struct Connection(socket2::Socket);
@@ -90,6 +93,13 @@ fn check_origin(request: &HttpRequest, allowed: &[String]) -> Result<(), Problem
     Err(Problem::new(Code::Forbidden, "sockets from this origin are not allowed"))
 }
 
+/// Resolves once no socket of this process is open.
+pub async fn all_gone() {
+    while SOCKETS.load(Ordering::Relaxed) > 0 {
+        ONE_GONE.notified().await;
+    }
+}
+
 /// One of the sockets that are counted.
 struct Counted;
 
@@ -104,6 +114,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         SOCKETS.fetch_sub(1, Ordering::Relaxed);
+        ONE_GONE.notify_one();
     }
 }
 

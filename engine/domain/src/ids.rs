@@ -41,6 +41,11 @@ uuid_id!(
     BidId
 );
 
+uuid_id!(
+    /// A process that owns shards, from its start to its end.
+    OwnerId
+);
+
 /// A bidder: the token's `sub`. 1–64 of `A–Z a–z 0–9 . _ -`, first a letter or digit.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BidderId(Arc<str>);

@@ -359,6 +359,8 @@ impl Shard {
     pub(crate) fn committed(&self, sealed: Arc<Sealed>) {
         self.head.set(sealed.mark());
         let (entries, outputs) = self.staging.borrow_mut().committed();
+        #[expect(clippy::cast_precision_loss, reason = "a histogram of batch sizes")]
+        self.node.meters.batch_events.record(entries.len() as f64);
         release(outputs, &self.node.outlets, &self.node.meters);
         self.note(&entries, sealed.id, sealed.bytes.len());
         self.node.backlog.push(self.id, Committed { sealed, entries });

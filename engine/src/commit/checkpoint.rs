@@ -27,7 +27,8 @@ pub(crate) async fn keep_up(shard: Rc<Shard>) {
         if !shard.is_serving() {
             continue;
         }
-        shard.evict(shard.node.backlog.cursor(shard.id), shard.unsaved.borrow().marker);
+        let marker = shard.unsaved.borrow().marker;
+        shard.evict(shard.node.backlog.cursor(shard.id), marker);
         if is_due(&shard) {
             save(&shard).await;
         }

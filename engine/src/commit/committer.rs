@@ -66,11 +66,13 @@ async fn fail_over(shard: &Rc<Shard>, sealed: &Arc<Sealed>, status: &watch::Send
     status.send_replace(shard.status());
     drop(pending); // answers `unavailable`
     metrics::counter!(SHARD_RECOVERIES).increment(1);
+    let started = Instant::now();
     let mut in_flight = Some(in_flight);
     let mut pause = FIRST_PAUSE;
     loop {
         match come_back(shard, sealed, &mut in_flight).await {
             Ok(()) => {
+                shard.node.meters.recovery_seconds.record(started.elapsed());
                 shard.resync_watchers();
                 return;
             }
@@ -97,7 +99,7 @@ async fn come_back(
     let tail = storage.journal.read(shard.id, page).await.map_err(error)?;
     let was_written = tail.first().is_some_and(|last| last.mark() == sealed.mark());
     let cursor = cursor_of(shard).await?;
-    let recovered = recover(shard.id, storage, cursor, shard.node.clock.now()).await?;
+    let recovered = recover(shard.id, storage, shard.node.tuning.owner, cursor, shard.node.clock.now()).await?;
     if let Some(outputs) = in_flight.take().filter(|_| was_written) {
         crate::actors::outputs::release(outputs, &shard.node.outlets, &shard.node.meters);
     }

@@ -12,7 +12,7 @@ use crate::{
     },
 };
 use gavel_domain::{
-    ids::{Epoch, LotId, ShardId},
+    ids::{Epoch, LotId, OwnerId, ShardId},
     lot::Lot,
     shard::{
         batch::{BatchId, Entry},
@@ -34,14 +34,20 @@ pub(crate) struct Recovered {
 }
 
 /// Recovers a shard. `now` is the wall's time.
-pub(crate) async fn recover(shard: ShardId, storage: &Storage, cursor: Option<Mark>, now: Timestamp) -> Result<Recovered, RecoveryError> {
+pub(crate) async fn recover(
+    shard: ShardId,
+    storage: &Storage,
+    owner: OwnerId,
+    cursor: Option<Mark>,
+    now: Timestamp,
+) -> Result<Recovered, RecoveryError> {
     let verified = verify(shard, storage, cursor).await?;
     let reader = Reader { shard, storage };
     let (mut entities, marker) = reader.base(&verified).await?;
     let replayed_bytes = reader.replay_journal(&mut entities, marker.map(|marker| marker.id)).await?;
     let at = now.max(entities.latest);
     let end = verified.end.unwrap_or_default();
-    let opening = vec![Entry::EpochOpened { at }];
+    let opening = vec![Entry::EpochOpened { owner, at }];
     let opened = Arc::new(storage.format.seal(shard, BatchId { epoch: next_epoch(end, at), number: 0 }, end.hash, &opening));
     match storage.journal.append(Arc::clone(&opened)).await {
         Ok(()) => {}

@@ -97,10 +97,18 @@ impl History {
     pub async fn lot(&self, lot: LotId, bidder: Option<&BidderId>) -> Result<Option<(LotView, Option<Own>)>, StorageError> {
         let Some(view) = self.storage.tables.lot(lot).await? else { return Ok(None) };
         let own = match bidder {
-            Some(bidder) => self.storage.tables.own(lot, bidder.clone()).await?,
+            Some(bidder) => self.own(lot, bidder).await?,
             None => None,
         };
         Ok(Some((view, own)))
+    }
+
+    /// A bidder's standing on a lot that is no longer in memory.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn own(&self, lot: LotId, bidder: &BidderId) -> Result<Option<Own>, StorageError> {
+        self.storage.tables.own(lot, bidder.clone()).await
     }
 
     /// The tables themselves, for lists.

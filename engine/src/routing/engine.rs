@@ -17,7 +17,7 @@ use crate::{
     projection::{backlog::Backlog, history::History, projector::Projector},
 };
 use actix_rt::Arbiter;
-use gavel_domain::ids::{Epoch, LotId, ShardId, shard_of};
+use gavel_domain::ids::{Epoch, LotId, OwnerId, ShardId, shard_of};
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -31,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 /// The figures of an engine. Bounds are checked where they are configured.
 #[derive(Clone, Debug)]
 pub struct Tuning {
+    /// Names this process in the journal.
+    pub owner: OwnerId,
     /// Shards in the data; fixed when it was created.
     pub shards: u16,
     /// Threads for shards.
@@ -66,7 +68,7 @@ pub struct Engine {
     history: History,
     statuses: Arc<Mutex<Vec<watch::Receiver<ShardStatus>>>>,
     arbiters: Arc<Mutex<Vec<Arbiter>>>,
-    projecting: Arc<Mutex<Option<tokio::task::JoinHandle<()>>>>,
+    projecting: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
     stop: CancellationToken,
 }
 
@@ -109,10 +111,13 @@ impl Engine {
             let shards = ready.await.map_err(|_| RecoveryError::Fenced { shard: ShardId(0) })?;
             statuses.extend(shards?);
         }
-        metrics::gauge!(meters::RECOVERY_SECONDS).set(started.elapsed().as_secs_f64());
+        node.meters.recovery_seconds.record(started.elapsed());
         let stop = CancellationToken::new();
         let projector = Projector { storage, backlog, shards: tuning.shards, views: HashMap::new() };
-        let projecting = tokio::spawn(projector.run(stop.clone()));
+        let projecting = projector.run_apart(stop.clone()).map_err(|reason| RecoveryError::Storage {
+            shard: ShardId(0),
+            error: StorageError { operation: "starting the projector".to_owned(), reason: reason.to_string() },
+        })?;
         tracing::info!(lots = node.directory.len(), seconds = started.elapsed().as_secs_f64(), "recovered");
         Ok(Self {
             node,
@@ -238,7 +243,7 @@ async fn run_arbiter(
     let recoveries = own.map(|id| {
         let (node, cursor) = (Arc::clone(&node), cursors.get(&id).copied());
         async move {
-            let recovered = recover(id, &node.storage, cursor, node.clock.now()).await?;
+            let recovered = recover(id, &node.storage, node.tuning.owner, cursor, node.clock.now()).await?;
             let shard = Shard::new(id, node);
             shard.serve(recovered, cursor);
             Ok::<_, RecoveryError>(shard)

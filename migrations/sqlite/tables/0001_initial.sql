@@ -39,6 +39,8 @@ CREATE TABLE bids (
     epoch       INTEGER NOT NULL,
     at          INTEGER NOT NULL,
     bidder      TEXT    NOT NULL,
+    -- A 32-bit digest of `bidder`, so that the index stays a third of the size.
+    finger      INTEGER NOT NULL,
     bid_id      BLOB    NOT NULL,
     amount      INTEGER NOT NULL,
     max         INTEGER NOT NULL,
@@ -52,8 +54,8 @@ CREATE TABLE bids (
     deadline    INTEGER,
     closes_at   INTEGER
 ) STRICT;
--- Finds a bidder's bids on a lot, and its highest maximum from the index alone.
-CREATE INDEX bids_by_bidder ON bids (lot, bidder, max);
+-- Finds a bidder's bids on a lot, the one with the highest maximum first.
+CREATE INDEX bids_by_bidder ON bids (lot, finger, max);
 
 -- All other events of a lot, encoded. `place` as in `bids`.
 CREATE TABLE events (

@@ -15,9 +15,9 @@ use std::{
 /// dearer; measured in `examples/storage_figures.rs`.
 const JOURNAL_PAGE_BYTES: u32 = 8192;
 /// Bytes in a page of `tables.db`.
-const TABLES_PAGE_BYTES: u32 = 8192;
+const TABLES_PAGE_BYTES: u32 = 4096;
 /// Pages of its log after which the tables' writer checkpoints by itself: nobody waits for it.
-const TABLES_CHECKPOINT_PAGES: &str = "2000";
+const TABLES_CHECKPOINT_PAGES: &str = "8000";
 /// Page cache of a writer, in KiB, and of each reader.
 const WRITER_CACHE_KIB: u32 = 65_536;
 const READER_CACHE_KIB: u32 = 8192;
@@ -78,7 +78,10 @@ impl Place {
         if let Some(pages) = self.most_pages {
             options = options.pragma("max_page_count", pages.to_string());
         }
-        SqliteConnection::connect_with(&options).await
+        match self.kind {
+            Kind::Journal => SqliteConnection::connect_with(&options).await,
+            Kind::Tables => connect_behind(options).await,
+        }
     }
 
     /// A connection that leaves the file as it is.
@@ -97,6 +100,24 @@ impl Place {
         let options = self.options().read_only(true).pragma("cache_size", format!("-{READER_CACHE_KIB}"));
         PoolOptions::new().max_connections(READERS).test_before_acquire(false).connect_lazy_with(options)
     }
+}
+
+/// The "nice" value of the tables' writer: it is on no bid's path, and leaves the processor to those
+/// that are.
+#[cfg(target_os = "linux")]
+const BEHIND: i32 = 10;
+
+/// Connects from a thread of low priority: the connection's own thread inherits it.
+async fn connect_behind(options: SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+    let (send, receive) = tokio::sync::oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    std::thread::Builder::new().name("connecting".to_owned()).spawn(move || {
+        // Where that is refused, it runs like the others.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), BEHIND);
+        let _ = send.send(runtime.block_on(SqliteConnection::connect_with(&options)));
+    })?;
+    receive.await.map_err(|_| sqlx::Error::WorkerCrashed)?
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::{
     connect::Place,
     fault::{Fault, OutOfRange, failed, to_i64},
     rows::{Bound, bind_sealed, id_numbers, read_mark},
-    tables::{MOST_SEQ, SEQ_BITS, Writing, lot_id, status_text},
+    tables::{MOST_SEQ, SEQ_BITS, Writing, finger, lot_id, status_text},
 };
 use crate::record::RecordFormat;
 use gavel_domain::{
@@ -74,8 +74,8 @@ static LOTS: LazyLock<Insert> = LazyLock::new(|| {
 });
 static BIDS: LazyLock<Insert> = LazyLock::new(|| {
     Insert::new(
-        "INSERT INTO bids (place, epoch, at, bidder, bid_id, amount, max, price, leader, bid_count, minimum_bid, reserve_met, deadline, closes_at)",
-        14,
+        "INSERT INTO bids (place, epoch, at, bidder, finger, bid_id, amount, max, price, leader, bid_count, minimum_bid, reserve_met, deadline, closes_at)",
+        15,
         "",
     )
 });
@@ -179,6 +179,8 @@ async fn write(conn: &mut SqliteConnection, format: &RecordFormat, projections: 
             _ => others.push((place, recorded.as_ref())),
         }
     }
+    // Lots in turn: a page is then changed once for all of its rows.
+    bids.sort_unstable_by_key(|(place, _, _)| *place);
     BIDS.run(&mut transaction, &bids, |query, (place, recorded, bid)| bind_bid(query, *place, recorded, bid)).await?;
     EVENTS.run(&mut transaction, &others, |query, (place, recorded)| bind_event(query, format, *place, recorded)).await?;
 
@@ -271,6 +273,7 @@ fn bind_bid<'q>(query: Bound<'q>, place: i64, recorded: &Recorded, bid: &BidPlac
         .bind(to_i64("epoch", recorded.epoch.0)?)
         .bind(recorded.at.as_millis())
         .bind(Arc::<str>::from(bid.bidder.as_str()))
+        .bind(finger(&bid.bidder))
         .bind(bid.bid_id.0.as_bytes().to_vec())
         .bind(number(bid.amount.get()))
         .bind(number(bid.max.get()))

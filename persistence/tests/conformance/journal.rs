@@ -129,7 +129,11 @@ pub async fn a_second_writer_cannot_fork<B: Backend>() {
     // The old owner knows nothing of it, and its id would even fit above.
     stream.next = BatchId { epoch: Epoch(9), number: 0 };
     refused(&storage, stream.batch()).await;
-    refused(&storage, stream.seal(&[Entry::EpochOpened { at: Timestamp::from_millis(1) }])).await;
+    refused(
+        &storage,
+        stream.seal(&[Entry::EpochOpened { owner: gavel_domain::ids::OwnerId(uuid::Uuid::nil()), at: Timestamp::from_millis(1) }]),
+    )
+    .await;
     let read = all(&storage, ShardId(5)).await;
     assert_eq!((read.len(), read.last()), (4, taken_over.last().map(AsRef::as_ref)));
 }

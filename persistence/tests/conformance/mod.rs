@@ -92,7 +92,7 @@ impl Stream {
     /// The batch that follows, with one entry.
     pub fn batch(&mut self) -> Arc<Sealed> {
         let at = Timestamp::from_millis(i64::try_from(self.next.number).expect("small"));
-        self.seal(&[Entry::EpochOpened { at }])
+        self.seal(&[Entry::EpochOpened { owner: gavel_domain::ids::OwnerId(uuid::Uuid::nil()), at }])
     }
 
     pub fn batches(&mut self, count: usize) -> Vec<Arc<Sealed>> {

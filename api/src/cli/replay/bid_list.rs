@@ -214,12 +214,11 @@ impl Draft {
 fn cents(text: &str) -> Option<Amount> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    let fraction = match fraction.len() {
-        0 => return None,
-        1 => format!("{fraction}0"),
-        _ => fraction.trim_end_matches('0').to_owned() + &"0".repeat(2_usize.saturating_sub(fraction.trim_end_matches('0').len())),
-    };
-    if !digits(whole) || !digits(&fraction) || fraction.len() > 2 {
+    if !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let fraction = format!("{:0<2}", fraction.trim_end_matches('0'));
+    if fraction.len() > 2 {
         return None;
     }
     let cents = whole.parse::<u64>().ok()?.checked_mul(100)?.checked_add(fraction.parse().ok()?)?;

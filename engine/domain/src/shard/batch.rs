@@ -2,7 +2,7 @@
 
 use crate::{
     event::Recorded,
-    ids::{Epoch, ShardId},
+    ids::{Epoch, OwnerId, ShardId},
     shard::keys::KeyUse,
     time::Timestamp,
 };
@@ -37,6 +37,8 @@ impl std::fmt::Display for BatchId {
 pub enum Entry {
     /// A new owner took the shard over.
     EpochOpened {
+        /// The opening process: two owners never write the same opening.
+        owner: OwnerId,
         /// By its clock.
         at: Timestamp,
     },

@@ -51,7 +51,7 @@ impl Entities {
     /// It doesn't continue what is here.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), Misfit> {
         match entry {
-            Entry::EpochOpened { at } => self.latest = self.latest.max(*at),
+            Entry::EpochOpened { at, .. } => self.latest = self.latest.max(*at),
             Entry::Key(used) => {
                 self.latest = self.latest.max(used.at);
                 self.keys.apply(used);

@@ -99,7 +99,7 @@ mod tests {
     use crate::time::Timestamp;
 
     fn entry(n: i64) -> Entry {
-        Entry::EpochOpened { at: Timestamp::from_millis(n) }
+        Entry::EpochOpened { owner: crate::ids::OwnerId(uuid::Uuid::nil()), at: Timestamp::from_millis(n) }
     }
 
     #[test]

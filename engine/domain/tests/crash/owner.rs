@@ -66,7 +66,8 @@ impl Owner {
         let (mut live, end) = (store.recover(snapshot), store.end());
         let epoch = Epoch((store.last_epoch().0 + 1).max(u64::try_from(wall / 1000).unwrap_or(0)));
         let id = BatchId { epoch, number: 0 };
-        let opened = Entry::EpochOpened { at: live.latest.max(Timestamp::from_millis(wall)) };
+        let opened =
+            Entry::EpochOpened { owner: gavel_domain::ids::OwnerId(uuid::Uuid::nil()), at: live.latest.max(Timestamp::from_millis(wall)) };
         let sealed = Sealed::new(end, id, vec![opened.clone()]);
         between(store);
         store.append(&sealed)?;
