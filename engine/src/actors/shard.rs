@@ -363,7 +363,7 @@ impl Shard {
         self.node.meters.batch_events.record(entries.len() as f64);
         release(outputs, &self.node.outlets, &self.node.meters);
         self.note(&entries, sealed.id, sealed.bytes.len());
-        self.node.backlog.push(self.id, Committed { sealed, entries });
+        self.node.backlog.push(self.id, Committed { sealed, entries, at: Instant::now() });
     }
 
     /// Keeps the books on what was committed.

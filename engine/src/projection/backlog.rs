@@ -26,6 +26,8 @@ pub struct Committed {
     pub sealed: Arc<Sealed>,
     /// Decoded.
     pub entries: Vec<Entry>,
+    /// When it became durable.
+    pub at: Instant,
 }
 
 /// The backlogs of all shards of a node.
@@ -89,7 +91,7 @@ impl Backlog {
         let mut run = self.run(shard).lock();
         run.end = Some(committed.sealed.mark());
         run.committed += 1;
-        run.behind_since.get_or_insert_with(Instant::now);
+        run.behind_since.get_or_insert(committed.at);
         if !run.broken && self.bytes.load(Ordering::Relaxed) + bytes <= limits::BACKLOG_BYTES {
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
             run.batches.push_back(Arc::new(committed));
@@ -136,6 +138,9 @@ impl Backlog {
             self.bytes.fetch_sub(first.sealed.bytes.len(), Ordering::Relaxed);
             run.batches.pop_front();
         }
+        // Of what is left in memory the oldest is known; what is in the journal only is about as old
+        // as the last that was projected.
+        run.behind_since = run.batches.front().map(|batch| batch.at).or(run.behind_since);
         if run.end == Some(cursor) {
             run.broken = false;
             run.behind_since = None;

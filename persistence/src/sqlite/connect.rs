@@ -17,7 +17,7 @@ const JOURNAL_PAGE_BYTES: u32 = 8192;
 /// Bytes in a page of `tables.db`.
 const TABLES_PAGE_BYTES: u32 = 4096;
 /// Pages of its log after which the tables' writer checkpoints by itself: nobody waits for it.
-const TABLES_CHECKPOINT_PAGES: &str = "8000";
+const TABLES_CHECKPOINT_PAGES: &str = "1000";
 /// Page cache of a writer, in KiB, and of each reader.
 const WRITER_CACHE_KIB: u32 = 65_536;
 const READER_CACHE_KIB: u32 = 8192;
