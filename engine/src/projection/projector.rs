@@ -28,6 +28,10 @@ use tokio_util::sync::CancellationToken;
 #[cfg(target_os = "linux")]
 const PRIORITY: i32 = 10;
 
+/// Between two transactions while the tables keep up: each costs a sync of the disk that the journal
+/// needs too, and nobody waits for it (history reads add what is not in the tables yet).
+const PACE: Duration = Duration::from_millis(100);
+
 /// Between tries while the database is away.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -79,8 +83,13 @@ impl Projector {
                     () = self.backlog.news.notified() => {}
                     () = stop.cancelled() => {}
                 },
-                // Every shard comes first in turn, so none starves behind a hot one.
-                Ok(_) => first = (first + 1) % self.shards.max(1),
+                Ok(events) => {
+                    // Every shard comes first in turn, so none starves behind a hot one.
+                    first = (first + 1) % self.shards.max(1);
+                    if events < limits::PROJECTION_EVENTS / 2 && !stop.is_cancelled() {
+                        tokio::time::sleep(PACE).await;
+                    }
+                }
                 Err(error) => {
                     tracing::error!(%error, "the tables can't be written: trying again");
                     self.views.clear();
@@ -93,7 +102,7 @@ impl Projector {
         }
     }
 
-    /// One transaction; how many batches it held.
+    /// One transaction; how many events it held, at least 1 if any batch.
     async fn turn(&mut self, first: u16) -> Result<usize, ProjectError> {
         let mut turns = Vec::new();
         let mut left = limits::PROJECTION_EVENTS;
@@ -109,9 +118,8 @@ impl Projector {
         }
         let mut projections = Vec::with_capacity(turns.len());
         let mut done = Vec::with_capacity(turns.len());
-        let (mut batches, mut events) = (0, 0);
+        let mut events = 0;
         for turn in turns.into_iter().filter(|turn| !turn.batches.is_empty()) {
-            batches += turn.batches.len();
             events += turn.events.len();
             done.push((turn.shard, turn.end, turn.batches.len()));
             let lots = self.fold(&turn.events).await?;
@@ -125,7 +133,7 @@ impl Projector {
             self.backlog.projected(shard, end, count as u64);
         }
         metrics::counter!(meters::PROJECTED_EVENTS).increment(events as u64);
-        Ok(batches)
+        Ok(events.max(1))
     }
 
     /// A shard's next batches, from memory or, where they did not fit, from the journal.
