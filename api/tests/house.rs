@@ -1,6 +1,8 @@
 //! The house rules that a compiler does not check: who may depend on whom, and that every room says
 //! what it is.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
