@@ -18,6 +18,7 @@ use gavel_domain::{
     ids::{BidderId, LotId, Position},
     lot::{Decision, Lot, same_bid},
     reject::{Refusal, Reject},
+    shard::batch::BatchId,
     time::Timestamp,
 };
 use std::{
@@ -62,7 +63,14 @@ pub(crate) struct Restored(pub(crate) Box<Lot>);
 #[rtype(result = "Option<Vec<u8>>")]
 pub(crate) struct TakeSnapshot;
 
-/// The lot is let go.
+/// The lot is over and may go, if tables and snapshots that hold `held` hold all of it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Retire {
+    pub(crate) held: BatchId,
+}
+
+/// The shard gives its lots up.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Stop;
@@ -308,6 +316,16 @@ impl Handler<TakeSnapshot> for LotActor {
         match &self.state {
             State::Live(lot) => Some(self.shard.node.storage.format.encode_lot(lot)),
             State::Rebuilding(_) => None,
+        }
+    }
+}
+
+impl Handler<Retire> for LotActor {
+    type Result = ();
+
+    fn handle(&mut self, Retire { held }: Retire, ctx: &mut Context<Self>) {
+        if matches!(self.state, State::Live(_)) && self.shard.retire(self.id, held) {
+            ctx.stop();
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     admission::Admitted,
-    lot::{Begin, LotActor, Restored},
+    lot::{Begin, LotActor, Restored, Retire},
     outputs::{Output, release},
 };
 use crate::{
@@ -434,26 +434,30 @@ impl Shard {
         lots.into_iter().filter_map(|lot| slots.get(&lot).map(|slot| (lot, slot.actor.clone()))).collect()
     }
 
-    /// Lets go of lots that are over, once the tables and a snapshot hold all of them.
-    pub(crate) fn evict(&self, cursor: Option<Mark>, marker: Option<Mark>) {
-        let (Some(cursor), Some(marker), Some(after)) = (cursor, marker, self.node.tuning.evict_after) else { return };
-        let held = cursor.id.min(marker.id);
-        let gone: Vec<LotId> = {
-            let slots = self.slots.borrow();
-            let evictable = |slot: &Slot| slot.over_since.is_some_and(|since| since.elapsed() >= after) && slot.last_batch <= held;
-            slots.iter().filter(|(_, slot)| evictable(slot)).map(|(lot, _)| *lot).collect()
-        };
-        for lot in gone {
-            if self.unsaved.borrow().lots.contains(&lot) {
-                continue;
+    /// Asks lots that are over to go, once the tables and a snapshot hold all of them.
+    pub(crate) fn evict(&self, held: BatchId) {
+        let Some(after) = self.node.tuning.evict_after else { return };
+        for slot in self.slots.borrow().values() {
+            if slot.over_since.is_some_and(|since| since.elapsed() >= after) && slot.last_batch <= held {
+                slot.actor.do_send(Retire { held });
             }
-            if let Some(slot) = self.slots.borrow_mut().remove(&lot) {
-                slot.actor.do_send(super::lot::Stop);
-            }
-            self.node.directory.remove(lot);
-            self.watchers.borrow_mut().remove(&lot);
-            self.unsaved.borrow_mut().evicted.push(lot);
         }
+    }
+
+    /// Lets a lot go that has handled all that was asked of it, unless something of it is still on
+    /// its way into journal, tables or snapshots.
+    pub(crate) fn retire(&self, lot: LotId, held: BatchId) -> bool {
+        let staged = self.staging.borrow().uncommitted().any(|entry| matches!(entry, Entry::Lot(recorded) if recorded.lot == lot));
+        let unsaved = self.unsaved.borrow().lots.contains(&lot);
+        let mut slots = self.slots.borrow_mut();
+        if staged || unsaved || slots.get(&lot).is_none_or(|slot| slot.last_batch > held) {
+            return false;
+        }
+        slots.remove(&lot);
+        self.node.directory.remove(lot);
+        self.watchers.borrow_mut().remove(&lot);
+        self.unsaved.borrow_mut().evicted.push(lot);
+        true
     }
 }
 

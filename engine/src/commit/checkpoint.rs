@@ -27,13 +27,20 @@ pub(crate) async fn keep_up(shard: Rc<Shard>) {
         if !shard.is_serving() {
             continue;
         }
-        let marker = shard.unsaved.borrow().marker;
-        shard.evict(shard.node.backlog.cursor(shard.id), marker);
+        if let Some(held) = held(&shard) {
+            shard.evict(held);
+        }
         if is_due(&shard) {
             save(&shard).await;
         }
         trim(&shard, &mut trimmed).await;
     }
+}
+
+/// The last batch that both the tables and the snapshots include.
+fn held(shard: &Shard) -> Option<BatchId> {
+    let marker = shard.unsaved.borrow().marker;
+    Some(shard.node.backlog.cursor(shard.id)?.id.min(marker?.id))
 }
 
 /// Due by bytes (a save costs about what it saves from being replayed), by time, or to forget lots.
@@ -102,8 +109,7 @@ async fn try_save(shard: &Rc<Shard>, marker: crate::ports::format::Mark, taken: 
 
 /// Forgets what neither recovery nor the projector needs any more.
 async fn trim(shard: &Rc<Shard>, trimmed: &mut Option<BatchId>) {
-    let (Some(cursor), Some(marker)) = (shard.node.backlog.cursor(shard.id), shard.unsaved.borrow().marker) else { return };
-    let up_to = cursor.id.min(marker.id);
+    let Some(up_to) = held(shard) else { return };
     if trimmed.is_some_and(|trimmed| trimmed >= up_to) {
         return;
     }

@@ -90,7 +90,8 @@ impl Projector {
                         tokio::time::sleep(PACE).await;
                     }
                 }
-                Err(error) => {
+                Err(ProjectError::CursorMoved(shard)) => self.find_cursor_again(shard).await,
+                Err(ProjectError::Storage(error)) => {
                     tracing::error!(%error, "the tables can't be written: trying again");
                     self.views.clear();
                     if stop.is_cancelled() {
@@ -100,6 +101,22 @@ impl Projector {
                 }
             }
         }
+    }
+
+    /// A shard was recovered while its batches were being written: the tables know how far they are.
+    async fn find_cursor_again(&mut self, shard: ShardId) {
+        self.views.clear();
+        match self.storage.tables.cursors().await {
+            Ok(cursors) => {
+                let moved = cursors.into_iter().find(|(id, _)| *id == shard);
+                tracing::warn!(%shard, cursor = ?moved, "the tables are further than believed: going on from there");
+                if let Some((_, cursor)) = moved {
+                    self.backlog.projected(shard, cursor, 0);
+                }
+            }
+            Err(error) => tracing::error!(%error, "the cursors can't be read: trying again"),
+        }
+        tokio::time::sleep(RETRY).await;
     }
 
     /// One transaction; how many events it held, at least 1 if any batch.

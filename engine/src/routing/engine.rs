@@ -207,8 +207,8 @@ impl Engine {
         if troubles.is_empty() { Ok(()) } else { Err(troubles) }
     }
 
-    /// Saves what is unsaved, lets the projector finish, stops the arbiters. What is acknowledged is
-    /// durable already: this only shortens the next start.
+    /// Lets the projector finish and stops the arbiters. What is acknowledged is durable already: this
+    /// only shortens the next start.
     pub async fn shut_down(&self) {
         self.stop.cancel();
         let projecting = self.projecting.lock().take();
