@@ -11,6 +11,10 @@ pub(super) enum Codec {
     Bincode,
 }
 
+/// What a binary request may claim to hold. The frame's own bound is `limits.frame_bytes`; bincode
+/// counts numbers at their full width, so this is larger.
+const DECODED_BYTES: usize = 4 << 20;
+
 /// Subprotocols in the order of preference.
 pub(super) const PROTOCOLS: [&str; 2] = ["gavel.json.v1", "gavel.bincode.v1"];
 
@@ -74,7 +78,7 @@ fn holds_array(value: &serde_json::Value) -> bool {
 }
 
 fn read_bincode(bytes: &[u8]) -> Result<ClientFrame, NoRequest> {
-    let config = bincode::config::standard().with_limit::<65_536>();
+    let config = bincode::config::standard().with_limit::<DECODED_BYTES>();
     match bincode::serde::decode_from_slice::<ClientFrame, _>(bytes, config) {
         Ok((frame, read)) if read == bytes.len() => Ok(frame),
         Ok((frame, _)) => Err(NoRequest::Invalid { id: frame.id, why: "bytes after the request".to_owned() }),

@@ -23,7 +23,10 @@ use bytes::{Bytes, BytesMut};
 use gavel_domain::{
     event::{LotEvent, Recorded},
     ids::{BidderId, LotId, Position},
-    lot::{Status, view::Own},
+    lot::{
+        Status,
+        view::{LotView, Own},
+    },
 };
 use gavel_engine::{
     Engine,
@@ -361,7 +364,9 @@ impl Hub {
     fn push(&self, link: &Rc<Link>, lot: LotId, frame: &[u8]) {
         let mut lots = link.lots.borrow_mut();
         let Some(watching) = lots.get_mut(&lot).filter(|watching| **watching == Watching::Live) else { return };
-        if link.outbox.len() + frame.len() <= self.limits.outbound_queue_bytes {
+        // Who has read everything gets a push however large it is.
+        let waiting = link.outbox.len();
+        if waiting == 0 || waiting + frame.len() <= self.limits.outbound_queue_bytes {
             return link.outbox.write(|out| out.extend_from_slice(frame));
         }
         *watching = Watching::Conflated;
@@ -431,7 +436,12 @@ impl Hub {
     }
 
     /// The lot as it is, in place of the pushes that were left out.
-    fn resync(&self, link: &Rc<Link>, reply: Reply) {
+    fn resync(self: &Rc<Self>, link: &Rc<Link>, reply: Reply) {
+        if let Reply::NotLive(not_live) = reply {
+            let (hub, link) = (Rc::clone(self), Rc::clone(link));
+            actix_rt::spawn(async move { hub.resync_archived(&link, not_live.lot).await });
+            return;
+        }
         let Reply::Joined(joined) = reply else {
             // Not to be had now: asked for again at the next look.
             for watching in link.lots.borrow_mut().values_mut().filter(|watching| **watching == Watching::Resyncing) {
@@ -446,6 +456,26 @@ impl Hub {
         drop(lots);
         let body = self.joined_body(&joined, link.who.borrow().audience);
         link.send(&ServerMessage::Push(PushBody { lot, what: Push::Resync(Box::new(body)) }));
+    }
+
+    /// The lot ended and was let go while this reader was behind: it gets its last state.
+    async fn resync_archived(&self, link: &Rc<Link>, lot: LotId) {
+        let who = link.who.borrow().clone();
+        let Ok(Some((view, own))) = self.engine.history().lot(lot, who.bidder.as_ref()).await else { return };
+        self.leave(link, lot);
+        let body = self.archived_body(&view, own, who.audience, None);
+        link.send(&ServerMessage::Push(PushBody { lot, what: Push::Resync(Box::new(body)) }));
+    }
+
+    /// A lot that is over, for who asks for it: it has no events to come.
+    pub(super) fn archived_body(&self, view: &LotView, own: Option<Own>, audience: Audience, position: Option<Position>) -> JoinedBody {
+        JoinedBody {
+            position: view.position,
+            lot: LotBody::new(view, own, audience),
+            recovered: position == Some(view.position),
+            events: Vec::new(),
+            server_time: self.engine.clock().now(),
+        }
     }
 
     pub(super) fn joined_body(&self, joined: &Joined, audience: Audience) -> JoinedBody {

@@ -17,11 +17,8 @@ use crate::{
         reject::{code_of, minimum_of},
     },
     wire::{
-        lot::{Audience, LotBody},
-        message::{
-            AuthRequest, BidRequest, ClientFrame, ClientRequest, ErrorBody, JoinedBody, LimitsBody, OkBody, ServerMessage, SessionBody,
-            bidder,
-        },
+        lot::Audience,
+        message::{AuthRequest, BidRequest, ClientFrame, ClientRequest, ErrorBody, LimitsBody, OkBody, ServerMessage, SessionBody, bidder},
     },
 };
 use actix::{Actor, ActorContext, AsyncContext, Context, StreamHandler};
@@ -317,14 +314,7 @@ async fn answer_from_history(hub: &Rc<Hub>, link: &Rc<Link>, id: i64, not_live: 
     };
     match not_live.ask {
         Ask::Join { position, .. } => {
-            let recovered = position == Some(view.position);
-            let joined = JoinedBody {
-                position: view.position,
-                lot: LotBody::new(&view, own, who.audience),
-                recovered,
-                events: Vec::new(),
-                server_time: hub.engine.clock().now(),
-            };
+            let joined = hub.archived_body(&view, own, who.audience, position);
             link.ok(id, OkBody::Joined(Box::new(joined)));
         }
         Ask::Bid { bid, .. } => {

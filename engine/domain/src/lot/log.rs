@@ -50,7 +50,9 @@ impl EventLog {
 
     fn has_too_many(&self) -> bool {
         let events = self.events.len();
-        events > MOST_EVENTS || (events > EVENTS_KEPT && self.by_id.len() > BIDS_REMEMBERED)
+        // Beyond what readers need, an event is kept only for the bid in it.
+        let oldest_is_bid = self.events.front().is_some_and(|oldest| matches!(oldest.event, LotEvent::BidPlaced(_)));
+        events > MOST_EVENTS || (events > EVENTS_KEPT + 1 && (!oldest_is_bid || self.by_id.len() > BIDS_REMEMBERED))
     }
 
     /// The accepted bid of that name, if it is remembered.
@@ -183,13 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn few_bids_keep_all_events() {
+    fn without_bids_no_more_is_kept_than_readers_need() {
         let mut log = EventLog::default();
-        for seq in 1..=EVENTS_KEPT as u64 + 1 {
+        let last = EVENTS_KEPT as u64 + 1;
+        for seq in 1..=last {
             log.push(recorded(seq, LotEvent::Settled));
         }
-        assert_eq!(log.len(), EVENTS_KEPT + 1);
-        assert!(log.at(Seq(1)).is_some());
+        let missed = log.after(Position { epoch: Epoch(1), seq: Seq(1) }).map(Iterator::count);
+        assert_eq!(missed, Some(EVENTS_KEPT), "a reader that far behind can resume");
+        log.push(recorded(last + 1, LotEvent::Settled));
+        assert_eq!((log.len(), log.at(Seq(1))), (EVENTS_KEPT + 1, None));
     }
 
     #[test]

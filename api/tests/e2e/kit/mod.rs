@@ -1,0 +1,44 @@
+//! What the suites stand on: a private server process, clients that speak the protocol, and the auditor that compares what
+//! clients were told with what the server shows afterwards.
+
+pub(crate) mod bincode;
+mod history;
+mod http;
+mod lines;
+mod lots;
+mod rng;
+mod server;
+mod socket;
+mod tokens;
+
+pub(crate) use history::History;
+pub(crate) use http::{Answer, Rest};
+pub(crate) use lots::{event_name, in_ms, lot, lot_with, now_ms, parse_ms, uuid};
+pub(crate) use rng::Rng;
+pub(crate) use server::{Finished, Server, Setup, gavel};
+pub(crate) use socket::{Handshake, News, Socket};
+pub(crate) use tokens::{Claims, forge, unsigned};
+
+use std::time::{Duration, Instant};
+
+/// How long anything awaited may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Asks again until `read` gives something; at most [`PATIENCE`].
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut read: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = read() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Says why a test did not run here.
+pub(crate) fn skipped(test: &str, why: &str) {
+    println!("skipped: {test}: {why}");
+    eprintln!("skipped: {test}: {why}");
+}

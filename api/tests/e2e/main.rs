@@ -1,0 +1,21 @@
+//! End to end: every test here drives the built binary from outside, over its command line, REST and WebSocket, and asserts
+//! what a caller of `docs`' protocol would notice. Nothing of the crate's own code is called, but in `bincode_vectors`.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod kit;
+
+mod bad_input;
+mod bincode;
+mod bincode_vectors;
+mod browser;
+mod cli;
+mod crash;
+mod data_dir;
+#[cfg(feature = "failpoints")]
+mod panic;
+mod rest;
+mod rest_changes;
+mod rules;
+mod slow_reader;
+mod socket;
+mod socket_limits;
