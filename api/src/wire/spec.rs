@@ -243,7 +243,7 @@ mod tests {
             (GOOD.replace("english", "raffle"), "raffle"),
             (GOOD.replace("null", "\"2001-01-01T00:00:00.000Z\""), "closes_at"),
             (GOOD.replace("null", "\"tomorrow\""), "closes_at"),
-            (with(r#""currency":{"code":"XXX"}"#), "currency.code"),
+            (with(r#""currency":{"code":"ZZZ"}"#), "currency.code"),
             (with(r#""currency":{"code":"USD","scale":3}"#), "currency.scale"),
             (with(r#""funding":"wallet""#), "funding"),
             (with(r#""soft_close":{"window_ms":0,"mode":"reset","by_ms":1}"#), "soft_close.window_ms"),
