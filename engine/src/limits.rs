@@ -1,8 +1,5 @@
 //! Every bound of the engine's queues, and what happens at it. Bounds of sockets are configured.
 
-/// Requests that an arbiter takes from its inbox before its actors run.
-pub const INBOX_TURN: usize = 512;
-
 /// Requests that wait for a lot that is being rebuilt. Beyond: `overloaded`.
 pub const REBUILD_QUEUE: usize = 10_000;
 

@@ -40,6 +40,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::sync::Notify;
 
 /// In the session number of a request that the hub itself makes: bring a conflated lot up to date.
 const RESYNC: u64 = 1 << 63;
@@ -113,6 +114,9 @@ pub struct Hub {
     links: RefCell<HashMap<u64, Rc<Link>>>,
     topics: RefCell<HashMap<LotId, Topic>>,
     behind: RefCell<Vec<Rc<Link>>>,
+    /// Requests of this turn of the thread's loop.
+    outgoing: RefCell<Vec<Request>>,
+    has_outgoing: Notify,
     next_key: Cell<u64>,
 }
 
@@ -129,10 +133,13 @@ impl Hub {
             links: RefCell::default(),
             topics: RefCell::default(),
             behind: RefCell::default(),
+            outgoing: RefCell::default(),
+            has_outgoing: Notify::new(),
             next_key: Cell::new(1),
         });
         actix_rt::spawn(Rc::clone(&hub).run(inlet));
         actix_rt::spawn(Rc::clone(&hub).look_after_the_slow());
+        actix_rt::spawn(Rc::clone(&hub).hand_in());
         Some(hub)
     }
 
@@ -188,7 +195,20 @@ impl Hub {
 
     pub(super) fn submit(&self, link: &Link, id: i64, lot: LotId, ask: Ask) {
         let reply = ReplyTo::session(Arc::clone(&self.outlet), link.key, id);
-        self.engine.submit(Request { lot, ask, reply });
+        self.outgoing.borrow_mut().push(Request { lot, ask, reply });
+        self.has_outgoing.notify_one();
+    }
+
+    /// Hands the requests of all sockets that were readable in one turn of this thread's loop in at
+    /// once: the engine's thread is woken once for them, and they share a commit.
+    async fn hand_in(self: Rc<Self>) {
+        loop {
+            self.has_outgoing.notified().await;
+            let requests = std::mem::take(&mut *self.outgoing.borrow_mut());
+            if !requests.is_empty() {
+                self.engine.submit_all(requests);
+            }
+        }
     }
 
     /// How many lots a socket watches or is about to.
@@ -257,7 +277,8 @@ impl Hub {
     fn drop_if_unwatched(&self, topics: &mut HashMap<LotId, Topic>, lot: LotId) {
         if topics.get(&lot).is_some_and(|topic| topic.members.is_empty() && topic.asked == 0) {
             topics.remove(&lot);
-            self.engine.submit(Request { lot, ask: Ask::Unwatch { worker: self.worker }, reply: ReplyTo::nobody() });
+            self.outgoing.borrow_mut().push(Request { lot, ask: Ask::Unwatch { worker: self.worker }, reply: ReplyTo::nobody() });
+            self.has_outgoing.notify_one();
         }
     }
 

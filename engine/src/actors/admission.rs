@@ -1,10 +1,9 @@
 //! Admission: the bounded inbox of an arbiter. Here a request gets its time, once.
 
 use super::shard::Shard;
-use crate::{limits, request::Request};
+use crate::{request::Request, routing::inbox::Requests};
 use gavel_domain::{ids::shard_of, time::Timestamp};
 use std::{rc::Rc, time::Instant};
-use tokio::sync::mpsc;
 
 /// A request with the time by which it is judged.
 pub(crate) struct Admitted {
@@ -16,11 +15,10 @@ pub(crate) struct Admitted {
 
 /// Takes requests from the inbox and hands them to their shards, a turn at a time so that the actors
 /// and the committers run in between.
-pub(crate) async fn admit(mut inbox: mpsc::Receiver<Request>, shards: Vec<Option<Rc<Shard>>>) {
+pub(crate) async fn admit(mut inbox: Requests, shards: Vec<Option<Rc<Shard>>>) {
     let count = u16::try_from(shards.len()).unwrap_or(u16::MAX);
-    let mut turn = Vec::with_capacity(limits::INBOX_TURN);
-    while inbox.recv_many(&mut turn, limits::INBOX_TURN).await > 0 {
-        for request in turn.drain(..) {
+    while let Some(turn) = inbox.next().await {
+        for request in turn {
             let shard = usize::from(shard_of(request.lot, count).0);
             let Some(Some(shard)) = shards.get(shard) else { continue };
             let at = shard.now();

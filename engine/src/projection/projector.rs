@@ -24,7 +24,8 @@ use std::{
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// The projector's "nice" value: about a ninth of the share of a thread that serves bids.
+/// The projector's "nice" value: about a ninth of the share of a thread that serves bids. Not lower:
+/// starved in the middle of a sync it would hold the file system's locks against the journal.
 #[cfg(target_os = "linux")]
 const PRIORITY: i32 = 10;
 

@@ -2,6 +2,7 @@
 
 use super::{
     directory::Directory,
+    inbox::{Inbox, Requests, inbox},
     request::{Ask, Reply, Request},
 };
 use crate::{
@@ -25,7 +26,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// The figures of an engine. Bounds are checked where they are configured.
@@ -64,7 +65,7 @@ pub struct ShardStatus {
 #[derive(Clone)]
 pub struct Engine {
     node: Arc<Node>,
-    inboxes: Arc<[mpsc::Sender<Request>]>,
+    inboxes: Arc<[Inbox]>,
     history: History,
     statuses: Arc<Mutex<Vec<watch::Receiver<ShardStatus>>>>,
     arbiters: Arc<Mutex<Vec<Arbiter>>>,
@@ -96,7 +97,7 @@ impl Engine {
         let threads = tuning.arbiters.clamp(1, usize::from(tuning.shards));
         let (mut inboxes, mut statuses, mut arbiters, mut starting) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for thread in 0..threads {
-            let (inbox, requests) = mpsc::channel(tuning.inbox);
+            let (inbox, requests) = inbox(tuning.inbox);
             let (ready, is_ready) = oneshot::channel();
             let arbiter = Arbiter::new();
             let (node, cursors) = (Arc::clone(&node), cursors.clone());
@@ -132,12 +133,31 @@ impl Engine {
 
     /// Hands a request to its lot's shard. A full inbox answers `overloaded` at once.
     pub fn submit(&self, request: Request) {
-        let shard = usize::from(shard_of(request.lot, self.node.tuning.shards).0);
-        let inbox = &self.inboxes[shard % self.inboxes.len()];
-        match inbox.try_send(request) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(request)) => request.reply.send(Reply::Overloaded),
-            Err(mpsc::error::TrySendError::Closed(request)) => drop(request),
+        let arbiter = self.arbiter_of(&request);
+        self.put(arbiter, vec![request]);
+    }
+
+    /// As [`Engine::submit`] for many, in order: each arbiter is woken once.
+    pub fn submit_all(&self, requests: Vec<Request>) {
+        if self.inboxes.len() == 1 {
+            return self.put(0, requests);
+        }
+        let mut parcels: Vec<Vec<Request>> = self.inboxes.iter().map(|_| Vec::new()).collect();
+        for request in requests {
+            parcels[self.arbiter_of(&request)].push(request);
+        }
+        for (arbiter, parcel) in parcels.into_iter().enumerate().filter(|(_, parcel)| !parcel.is_empty()) {
+            self.put(arbiter, parcel);
+        }
+    }
+
+    fn arbiter_of(&self, request: &Request) -> usize {
+        usize::from(shard_of(request.lot, self.node.tuning.shards).0) % self.inboxes.len()
+    }
+
+    fn put(&self, arbiter: usize, requests: Vec<Request>) {
+        for request in self.inboxes[arbiter].put(requests) {
+            request.reply.send(Reply::Overloaded);
         }
     }
 
@@ -235,7 +255,7 @@ async fn run_arbiter(
     cursors: BTreeMap<ShardId, Mark>,
     thread: usize,
     threads: usize,
-    requests: mpsc::Receiver<Request>,
+    requests: Requests,
     ready: oneshot::Sender<Ready>,
 ) {
     let count = node.tuning.shards;

@@ -2,4 +2,5 @@
 
 pub mod directory;
 pub mod engine;
+pub(crate) mod inbox;
 pub mod request;
