@@ -7,6 +7,7 @@
 mod codec;
 mod frames;
 pub mod hub;
+mod link;
 mod outbox;
 mod session;
 mod throttle;

@@ -6,7 +6,8 @@
 use super::{
     codec::{Codec, NoRequest},
     frames::{Frames, Incoming, Violation},
-    hub::{Hub, Link, Visible, Who},
+    hub::Hub,
+    link::{Link, Visible, Who},
     throttle::{Throttle, Verdict},
 };
 use crate::{
