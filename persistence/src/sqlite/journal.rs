@@ -170,8 +170,8 @@ impl Job for Extend {
             let insert = insert_statement(1);
             for batch in &self.batches {
                 // The table's trigger compares each with the end as it is by then.
-                let row = bind_sealed(sqlx::query(AssertSqlSafe(Arc::clone(&insert))), batch)?.fetch_optional(&mut *transaction).await?;
-                if row.is_none() {
+                let added = bind_sealed(sqlx::query(AssertSqlSafe(Arc::clone(&insert))), batch)?.execute(&mut *transaction).await?;
+                if added.rows_affected() == 0 {
                     transaction.rollback().await?;
                     return Err(JobError::Refused(format!("batch {} does not follow the stream's end", batch.id)));
                 }

@@ -8,7 +8,7 @@
 use super::{
     connect::Place,
     fault::{Fault, failed},
-    rows::{bind_sealed, read_shard},
+    rows::bind_sealed,
 };
 use futures_util::future::BoxFuture;
 use gavel_engine::ports::{StorageError, format::Sealed, journal::AppendError};
@@ -148,10 +148,13 @@ impl Writer {
 }
 
 /// Inserts so many batches; those that don't follow their stream's end are passed over by the
-/// trigger `batches_follow`, so the shards that come back are those whose batch was appended.
+/// trigger `batches_follow`, so fewer rows than batches are affected.
+///
+/// Without `RETURNING`: a row comes back before the commit has even begun, and wakes whoever waits
+/// for it just when this thread should go on to the `fsync`.
 pub(super) fn insert_statement(batches: usize) -> Arc<str> {
     let rows = vec!["(?, ?, ?, ?, ?, ?)"; batches].join(", ");
-    format!("INSERT INTO batches (shard, epoch, number, previous, hash, bytes) VALUES {rows} RETURNING shard").into()
+    format!("INSERT INTO batches (shard, epoch, number, previous, hash, bytes) VALUES {rows}").into()
 }
 
 struct Task {
@@ -212,14 +215,13 @@ impl Task {
     async fn append_group(&mut self, group: &mut Vec<Append>) {
         let appended = self.insert(group).await;
         match appended {
-            Ok(shards) => {
+            Ok(appended) => {
+                let all = appended == group.len() as u64;
                 for append in group.drain(..) {
-                    let outcome = if shards.contains(&append.batch.shard) {
+                    let outcome = if all { Ok(()) } else { self.is_at_the_end(&append.batch).await };
+                    if outcome.is_ok() {
                         self.count(&append.batch);
-                        Ok(())
-                    } else {
-                        self.tell_mismatch(&append.batch).await
-                    };
+                    }
                     // Whoever asked may have gone; the batch stays.
                     drop(append.done.send(outcome));
                 }
@@ -246,20 +248,20 @@ impl Task {
         self.shared.log_bytes.fetch_add(bytes + LOG_BYTES_PER_ROW, Ordering::Relaxed);
     }
 
-    /// One statement, one transaction. Gives the shards whose batch was appended.
-    async fn insert(&mut self, group: &[Append]) -> Result<Vec<gavel_domain::ids::ShardId>, sqlx::Error> {
+    /// One statement, one transaction. Gives the number of batches that were appended.
+    async fn insert(&mut self, group: &[Append]) -> Result<u64, sqlx::Error> {
         let statement = Arc::clone(&self.statements[group.len() - 1]);
         let conn = self.conn().await?;
         let mut query = sqlx::query(AssertSqlSafe(statement));
         for append in group {
             query = bind_sealed(query, &append.batch).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
         }
-        let rows = query.fetch_all(conn).await?;
-        rows.iter().map(|row| read_shard(row, 0).map_err(|e| sqlx::Error::Decode(Box::new(e)))).collect()
+        Ok(query.execute(conn).await?.rows_affected())
     }
 
-    /// The store did not take it: is it there already, from an attempt whose answer was lost?
-    async fn tell_mismatch(&mut self, batch: &Sealed) -> Result<(), AppendError> {
+    /// Not all of a group were taken: is this one its stream's end, from now or from an attempt whose
+    /// answer was lost?
+    async fn is_at_the_end(&mut self, batch: &Sealed) -> Result<(), AppendError> {
         let head = async {
             let conn = self.conn().await?;
             sqlx::query("SELECT epoch, number, hash FROM batches WHERE shard = ? ORDER BY epoch DESC, number DESC LIMIT 1")
