@@ -36,6 +36,8 @@ pub enum Command {
     Close,
     /// Replaces the spec by a changed one, as far as the state allows.
     Change(Box<LotSpec>),
+    /// The winner's wallet has paid.
+    Settle,
     /// The deadline ([`crate::lot::Lot::deadline`]) has passed: opens or closes what is due.
     Tick,
 }

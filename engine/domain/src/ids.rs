@@ -140,11 +140,48 @@ pub struct Position {
     pub seq: Seq,
 }
 
-/// The shard of a lot. FNV-1a over the id's bytes: stable for ever, since it says where data lies.
+/// One try to back a bid with a hold. Never given twice: the epoch is the lot's shard's, the number
+/// counts in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptId {
+    /// Of the shard that tries.
+    pub epoch: Epoch,
+    /// Counts the shard's attempts in that epoch, from 1.
+    pub number: u64,
+}
+
+/// Names one change of a wallet, so that it happens once: a digest of who asked with which key, or
+/// the lot that was won.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OperationId(pub [u8; 16]);
+
+impl From<LotId> for OperationId {
+    fn from(lot: LotId) -> Self {
+        Self(lot.0.into_bytes())
+    }
+}
+
+/// The shard of a lot. Stable for ever, since it says where data lies.
 #[must_use]
 pub fn shard_of(lot: LotId, shards: u16) -> ShardId {
-    let hash =
-        lot.0.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    shard_of_hash(fnv1a(lot.0.as_bytes()), shards)
+}
+
+/// The shard of a bidder's wallet. Stable for ever. Names are short and differ at their ends, which
+/// FNV hardly carries upwards: hence one more round of mixing than for a lot.
+#[must_use]
+pub fn shard_of_wallet(bidder: &BidderId, shards: u16) -> ShardId {
+    let hash = fnv1a(bidder.as_str().as_bytes());
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    shard_of_hash(hash ^ (hash >> 33), shards)
+}
+
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn shard_of_hash(hash: u64, shards: u16) -> ShardId {
     // The upper half is the better mixed one; the remainder fits since `shards` is 16 bits.
     ShardId(u16::try_from((hash >> 32) % u64::from(shards.max(1))).unwrap_or(0))
 }
@@ -179,5 +216,17 @@ mod tests {
         // Data written by earlier versions lies where this function said.
         let lot = LotId(Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001));
         assert_eq!((shard_of(lot, 64), shard_of(lot, 4096), shard_of(lot, 1)), (ShardId(39), ShardId(679), ShardId(0)));
+    }
+
+    #[test]
+    fn shards_share_wallets_evenly() {
+        let mut counts = [0_u32; 64];
+        for n in 0..64_000 {
+            let bidder = BidderId::try_from(format!("player-{n}").as_str()).expect("a bidder");
+            counts[usize::from(shard_of_wallet(&bidder, 64).0)] += 1;
+        }
+        assert!(counts.iter().all(|c| (700..1300).contains(c)), "{counts:?}");
+        let bidder = BidderId::try_from("ann").expect("a bidder");
+        assert_eq!((shard_of_wallet(&bidder, 64), shard_of_wallet(&bidder, 4096)), (ShardId(13), ShardId(397)), "as earlier versions said");
     }
 }

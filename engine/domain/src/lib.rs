@@ -6,8 +6,11 @@
 //!
 //! The walk of a bid: [`command::PlaceBid`] → [`lot::Lot::decide`] (judges, changes nothing) →
 //! [`event::LotEvent`]s → [`lot::Lot::apply`] (the only mutator) → [`receipt::Receipt`].
+//! A bid that a wallet backs takes one turn more: [`wallet::Wallet`] holds its maximum first, and
+//! [`claims`] say which holds a lot still stands by.
 //! [`shard`] holds what is true of many lots with one journal: staging, batches, idempotency keys.
 
+pub mod claims;
 pub mod command;
 pub mod currency;
 pub mod event;
@@ -18,3 +21,4 @@ pub mod receipt;
 pub mod reject;
 pub mod shard;
 pub mod time;
+pub mod wallet;

@@ -1,6 +1,9 @@
 //! Why the rules refuse a command. Values, not failures: nothing has changed.
 
-use crate::{money::Amount, time::Timestamp};
+use crate::{
+    money::{Amount, SignedAmount},
+    time::Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// A refusal with what the asker needs to do better.
@@ -39,6 +42,14 @@ pub enum Reject {
     /// The lot's state forbids what was asked.
     #[error("{0}")]
     Conflict(Conflict),
+    /// The bidder's wallet can't back the bid.
+    #[error("not enough in the wallet: {available} can be bid here, {needed} is needed")]
+    InsufficientFunds {
+        /// What the wallet could hold for this lot: what is available, with what it holds there already.
+        available: SignedAmount,
+        /// What the bid asks for: its maximum.
+        needed: Amount,
+    },
 }
 
 /// What is wrong with a bid whatever the price.

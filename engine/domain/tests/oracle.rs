@@ -231,6 +231,7 @@ fn refused(reject: &Reject) -> String {
         Reject::BidIdConflict => "bid_id_conflict".into(),
         Reject::InvalidBid(_) => "invalid".into(),
         Reject::Conflict(_) => "conflict".into(),
+        Reject::InsufficientFunds { .. } => panic!("no wallet is asked here"),
     }
 }
 

@@ -260,6 +260,7 @@ fn refused(reject: &Reject) -> String {
         Reject::InvalidBid(InvalidBid::MaxBelowAmount) => "invalid max_below_amount".into(),
         Reject::InvalidBid(InvalidBid::ProxyOff) => "invalid proxy_off".into(),
         Reject::Conflict(conflict) => format!("{conflict:?}"),
+        Reject::InsufficientFunds { .. } => panic!("no wallet is asked here"),
     }
 }
 

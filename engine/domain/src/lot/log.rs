@@ -80,6 +80,11 @@ impl EventLog {
         Some(self.events.range(from..))
     }
 
+    /// The events that are kept, newest first.
+    pub fn latest_first(&self) -> impl Iterator<Item = &Arc<Recorded>> {
+        self.events.iter().rev()
+    }
+
     /// How many events are kept.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -147,6 +147,7 @@ impl Lot {
             Command::Cancel { reason } => self.decide_cancel(reason.clone(), now),
             Command::Close => self.decide_close(now),
             Command::Change(spec) => self.decide_change(spec, now),
+            Command::Settle => Ok(self.decide_settle(now)),
             Command::Tick => Ok(self.decide_tick(now)),
         }
     }
@@ -251,8 +252,16 @@ impl Lot {
         Ok(Decision::Events { at: now, events })
     }
 
+    /// The winner's wallet has paid: said once.
+    fn decide_settle(&self, now: Timestamp) -> Decision {
+        if self.owed().is_some() { Decision::one(now, LotEvent::Settled) } else { Decision::nothing(now) }
+    }
+
     /// The receipt of this very bid, if it was accepted and is remembered.
-    fn remembered(&self, bid: &PlaceBid) -> Result<Option<Receipt>, Reject> {
+    ///
+    /// # Errors
+    /// [`Reject::BidIdConflict`] where amount or maximum differ.
+    pub fn remembered(&self, bid: &PlaceBid) -> Result<Option<Receipt>, Reject> {
         let Some(receipt) = self.log.bid(&bid.bidder, bid.bid_id).and_then(|known| known.receipt()) else {
             return Ok(None);
         };
@@ -325,6 +334,24 @@ impl Lot {
     #[must_use]
     pub const fn spec(&self) -> &LotSpec {
         &self.spec
+    }
+
+    /// Who leads; none before the first bid.
+    #[must_use]
+    pub const fn lead(&self) -> Option<&Standing> {
+        self.lead.as_ref()
+    }
+
+    /// How it ended; none while it is open, and where it was cancelled.
+    #[must_use]
+    pub const fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
+    /// Whether the winner's wallet has paid.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.settled
     }
 
     /// Its latest events.

@@ -5,6 +5,7 @@ use crate::{
     ids::{Epoch, OwnerId, ShardId},
     shard::keys::KeyUse,
     time::Timestamp,
+    wallet::event::WalletRecorded,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -46,6 +47,8 @@ pub enum Entry {
     Lot(Arc<Recorded>),
     /// A request with an idempotency key took effect in this batch.
     Key(Arc<KeyUse>),
+    /// Something happened to a wallet.
+    Wallet(Arc<WalletRecorded>),
 }
 
 /// Entries that become durable together.

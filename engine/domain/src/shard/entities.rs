@@ -3,10 +3,11 @@
 
 use crate::{
     event::{LotEvent, Recorded},
-    ids::{LotId, Seq},
+    ids::{BidderId, LotId, Seq},
     lot::Lot,
     shard::{batch::Entry, keys::Keys},
     time::Timestamp,
+    wallet::{Wallet, event::WalletRecorded},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,6 +16,8 @@ use std::{collections::BTreeMap, sync::Arc};
 pub struct Entities {
     /// By id.
     pub lots: BTreeMap<LotId, Lot>,
+    /// By bidder.
+    pub wallets: BTreeMap<BidderId, Wallet>,
     /// Idempotency keys.
     pub keys: Keys,
     /// The latest time of any entry: the clock never goes below it.
@@ -22,7 +25,7 @@ pub struct Entities {
 }
 
 /// A journal that does not fit together: a bug or foreign data, never a rule's refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
     /// An event of a lot that was never created.
     #[error("event {seq:?} of lot {lot}, which nothing has created")]
@@ -42,6 +45,16 @@ pub enum Misfit {
         /// Where the lot stands.
         at: Seq,
     },
+    /// An event of a wallet too far ahead.
+    #[error("event {seq:?} of the wallet of {bidder}, which stands at {at:?}")]
+    WalletGap {
+        /// Whose.
+        bidder: BidderId,
+        /// Which.
+        seq: Seq,
+        /// Where the wallet stands.
+        at: Seq,
+    },
 }
 
 impl Entities {
@@ -59,6 +72,11 @@ impl Entities {
             Entry::Lot(recorded) => {
                 self.latest = self.latest.max(recorded.at);
                 self.apply_to_lot(recorded)?;
+            }
+            Entry::Wallet(recorded) => {
+                self.latest = self.latest.max(recorded.at);
+                let wallet = self.wallets.entry(recorded.bidder.clone()).or_insert_with(|| Wallet::new(recorded.bidder.clone()));
+                catch_up_wallet(wallet, recorded)?;
             }
         }
         Ok(())
@@ -89,4 +107,13 @@ pub fn catch_up(lot: &mut Lot, recorded: &Arc<Recorded>) -> Result<(), Misfit> {
         return Err(Misfit::Gap { lot: recorded.lot, seq: recorded.seq, at });
     }
     Ok(())
+}
+
+/// Applies an event to its wallet unless the wallet has it already.
+///
+/// # Errors
+/// An event in between is missing.
+pub fn catch_up_wallet(wallet: &mut Wallet, recorded: &Arc<WalletRecorded>) -> Result<(), Misfit> {
+    let (bidder, seq) = (&recorded.bidder, recorded.seq);
+    wallet.catch_up(recorded).map_err(|at| Misfit::WalletGap { bidder: bidder.clone(), seq, at })
 }
