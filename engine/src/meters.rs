@@ -48,7 +48,7 @@ pub struct Meters {
 }
 
 /// Outcomes of refused bids, in the order of [`number`].
-const REFUSALS: [&str; 9] = [
+const REFUSALS: [&str; 10] = [
     "lot_not_open",
     "lot_paused",
     "lot_closed",
@@ -58,6 +58,7 @@ const REFUSALS: [&str; 9] = [
     "bid_id_conflict",
     "invalid",
     "conflict",
+    "insufficient_funds",
 ];
 
 const fn number(reject: &Reject) -> usize {
@@ -71,6 +72,7 @@ const fn number(reject: &Reject) -> usize {
         Reject::BidIdConflict => 6,
         Reject::InvalidBid(_) => 7,
         Reject::Conflict(_) => 8,
+        Reject::InsufficientFunds { .. } => 9,
     }
 }
 

@@ -196,7 +196,8 @@ async fn full_tables_refuse_a_projection_as_a_whole() {
     let opened = EmbeddedStorage::open(dir.path(), OpenOptions { most_pages: Some(40), ..options() }).await.expect("opens");
     let ports = opened.storage.ports();
     let large = batch(&ports, 0, Digest::default(), 500_000);
-    let projection = |batch| Projection { shard: ShardId(0), from: None, batches: vec![batch], events: vec![], lots: vec![] };
+    let projection =
+        |batch| Projection { shard: ShardId(0), from: None, batches: vec![batch], events: vec![], lots: vec![], ledger: vec![] };
     ports.tables.project(vec![projection(large)]).await.expect_err("no room");
     assert!(ports.tables.cursors().await.expect("readable").is_empty());
     ports.tables.project(vec![projection(batch(&ports, 0, Digest::default(), 1))]).await.expect("a small one fits");
@@ -233,7 +234,8 @@ async fn a_lost_journal_is_made_anew_for_the_same_data() {
     let id = opened.storage.data_id().to_owned();
     let ports = opened.storage.ports();
     let first = batch(&ports, 0, Digest::default(), 1);
-    let projection = Projection { shard: ShardId(0), from: None, batches: vec![Arc::clone(&first)], events: vec![], lots: vec![] };
+    let projection =
+        Projection { shard: ShardId(0), from: None, batches: vec![Arc::clone(&first)], events: vec![], lots: vec![], ledger: vec![] };
     ports.tables.project(vec![projection]).await.expect("projected");
     opened.storage.close().await.expect("closes");
     std::fs::remove_file(dir.path().join("journal.db")).expect("there");

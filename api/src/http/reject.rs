@@ -16,6 +16,7 @@ pub fn code_of(reject: &Reject) -> Code {
         Reject::BidIdConflict => Code::BidIdConflict,
         Reject::InvalidBid(_) => Code::Invalid,
         Reject::Conflict(_) => Code::Conflict,
+        Reject::InsufficientFunds { .. } => Code::InsufficientFunds,
     }
 }
 

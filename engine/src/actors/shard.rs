@@ -375,6 +375,7 @@ impl Shard {
         let mut last = None;
         for entry in entries {
             match entry {
+                Entry::Wallet(_) => {}
                 Entry::Lot(recorded) => {
                     if last != Some(recorded.lot) {
                         unsaved.lots.insert(recorded.lot);

@@ -101,6 +101,11 @@ impl Reader<'_> {
                     entities.latest = entities.latest.max(lot.last_event_at());
                     entities.lots.insert(*id, lot);
                 }
+                EntityKey::Wallet(bidder) => {
+                    let wallet = self.storage.format.decode_wallet(bytes)?;
+                    entities.latest = entities.latest.max(wallet.last_event_at());
+                    entities.wallets.insert(bidder.clone(), wallet);
+                }
                 EntityKey::Keys => entities.keys = self.storage.format.decode_keys(bytes)?,
             }
         }

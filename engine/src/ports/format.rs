@@ -8,6 +8,7 @@ use gavel_domain::{
         batch::{BatchId, Entry},
         keys::Keys,
     },
+    wallet::Wallet,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -90,6 +91,15 @@ pub trait Format: Send + Sync + 'static {
     /// # Errors
     /// It is not what was encoded.
     fn decode_lot(&self, bytes: &[u8]) -> Result<Lot, Damage>;
+
+    /// Encodes a wallet for a snapshot.
+    fn encode_wallet(&self, wallet: &Wallet) -> Vec<u8>;
+
+    /// Decodes a wallet.
+    ///
+    /// # Errors
+    /// It is not what was encoded.
+    fn decode_wallet(&self, bytes: &[u8]) -> Result<Wallet, Damage>;
 
     /// Encodes a shard's idempotency keys for a snapshot.
     fn encode_keys(&self, keys: &Keys) -> Vec<u8>;

@@ -1,15 +1,17 @@
 //! Snapshots: encoded entities and the place in the journal that they include.
 
 use super::{PortFuture, StorageError, format::Mark};
-use gavel_domain::ids::{LotId, ShardId};
+use gavel_domain::ids::{BidderId, LotId, ShardId};
 
 /// What a snapshot is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntityKey {
     /// A lot.
     Lot(LotId),
     /// The shard's idempotency keys.
     Keys,
+    /// A bidder's wallet.
+    Wallet(BidderId),
 }
 
 /// A shard as it was saved: every entity includes all events up to `marker`, some may include more.

@@ -17,6 +17,7 @@ use gavel_domain::{
     receipt::Receipt,
     shard::batch::BatchId,
     time::Timestamp,
+    wallet::event::WalletRecorded,
 };
 use std::sync::Arc;
 
@@ -44,6 +45,8 @@ pub struct Projection {
     pub events: Vec<Arc<Recorded>>,
     /// The lots they touched, as they are after them.
     pub lots: Vec<LotView>,
+    /// Every wallet event in them that changed a balance, in order.
+    pub ledger: Vec<Arc<WalletRecorded>>,
 }
 
 /// A page of the list of lots, ordered by (`created_at`, `id`).
@@ -91,6 +94,16 @@ pub trait Tables: Send + Sync + 'static {
 
     /// A bidder's own standing on a lot; none for who has not bid.
     fn own(&self, lot: LotId, bidder: BidderId) -> PortFuture<Option<Own>, StorageError>;
+
+    /// A wallet's changes of balance after event `after`, in order, at most `limit`; of one currency
+    /// or of all.
+    fn ledger(
+        &self,
+        bidder: BidderId,
+        currency: Option<Arc<str>>,
+        after: Seq,
+        limit: usize,
+    ) -> PortFuture<Vec<WalletRecorded>, StorageError>;
 
     /// A round trip through the database that would fail if a projection would.
     fn ping(&self) -> PortFuture<(), StorageError>;

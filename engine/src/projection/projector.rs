@@ -15,6 +15,7 @@ use gavel_domain::{
     ids::{LotId, ShardId},
     lot::view::LotView,
     shard::batch::Entry,
+    wallet::event::WalletRecorded,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -58,6 +59,7 @@ struct Turn {
     end: Mark,
     batches: Vec<Arc<Sealed>>,
     events: Vec<Arc<Recorded>>,
+    ledger: Vec<Arc<WalletRecorded>>,
 }
 
 impl Projector {
@@ -141,7 +143,14 @@ impl Projector {
             events += turn.events.len();
             done.push((turn.shard, turn.end, turn.batches.len()));
             let lots = self.fold(&turn.events).await?;
-            projections.push(Projection { shard: turn.shard, from: turn.cursor, batches: turn.batches, events: turn.events, lots });
+            projections.push(Projection {
+                shard: turn.shard,
+                from: turn.cursor,
+                batches: turn.batches,
+                events: turn.events,
+                lots,
+                ledger: turn.ledger,
+            });
         }
         if projections.is_empty() {
             return Ok(0);
@@ -157,7 +166,7 @@ impl Projector {
     /// A shard's next batches, from memory or, where they did not fit, from the journal.
     async fn gather(&self, shard: ShardId, next: Unprojected) -> Result<Turn, StorageError> {
         let cursor = next.cursor;
-        let mut turn = Turn { shard, cursor, end: cursor.unwrap_or_default(), batches: Vec::new(), events: Vec::new() };
+        let mut turn = Turn { shard, cursor, end: cursor.unwrap_or_default(), batches: Vec::new(), events: Vec::new(), ledger: Vec::new() };
         for batch in &next.batches {
             turn.add(Arc::clone(&batch.sealed), &batch.entries);
         }
@@ -208,9 +217,12 @@ impl Turn {
     fn add(&mut self, sealed: Arc<Sealed>, entries: &[Entry]) {
         self.end = sealed.mark();
         self.batches.push(sealed);
-        self.events.extend(entries.iter().filter_map(|entry| match entry {
-            Entry::Lot(recorded) => Some(Arc::clone(recorded)),
-            _ => None,
-        }));
+        for entry in entries {
+            match entry {
+                Entry::Lot(recorded) => self.events.push(Arc::clone(recorded)),
+                Entry::Wallet(recorded) if recorded.event.ledger().is_some() => self.ledger.push(Arc::clone(recorded)),
+                _ => {}
+            }
+        }
     }
 }

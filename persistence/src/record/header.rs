@@ -20,6 +20,7 @@ pub(super) enum Kind {
     Keys = 3,
     View = 4,
     Event = 5,
+    Wallet = 6,
 }
 
 /// What a writer says of its payload.

@@ -16,6 +16,7 @@ use gavel_domain::{
         batch::{BatchId, Entry},
         keys::Keys,
     },
+    wallet::Wallet,
 };
 use gavel_engine::ports::format::{Damage, Digest, Format, Sealed};
 use header::{Header, Kind};
@@ -67,6 +68,14 @@ impl Format for RecordFormat {
 
     fn decode_lot(&self, bytes: &[u8]) -> Result<Lot, Damage> {
         read(bytes, Kind::Lot)
+    }
+
+    fn encode_wallet(&self, wallet: &Wallet) -> Vec<u8> {
+        encode(Kind::Wallet, wallet)
+    }
+
+    fn decode_wallet(&self, bytes: &[u8]) -> Result<Wallet, Damage> {
+        read(bytes, Kind::Wallet)
     }
 
     fn encode_keys(&self, keys: &Keys) -> Vec<u8> {

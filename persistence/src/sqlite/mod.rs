@@ -8,6 +8,7 @@ mod checkpoint;
 mod connect;
 mod fault;
 mod journal;
+mod ledger;
 mod lock;
 mod migrate;
 mod open;

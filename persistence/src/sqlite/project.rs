@@ -5,6 +5,7 @@
 use super::{
     connect::Place,
     fault::{Fault, OutOfRange, failed, to_i64},
+    ledger,
     rows::{Bound, bind_sealed, id_numbers, read_mark},
     tables::{MOST_SEQ, SEQ_BITS, Writing, finger, lot_id, status_text},
 };
@@ -13,6 +14,7 @@ use gavel_domain::{
     event::{BidPlaced, LotEvent, Recorded},
     ids::{LotId, ShardId},
     lot::view::LotView,
+    wallet::event::WalletRecorded,
 };
 use gavel_engine::ports::{
     StorageError,
@@ -30,16 +32,16 @@ use std::{
 const ROWS: [usize; 4] = [512, 64, 8, 1];
 
 /// A statement that inserts many rows.
-struct Insert([Arc<str>; ROWS.len()]);
+pub(super) struct Insert([Arc<str>; ROWS.len()]);
 
 impl Insert {
-    fn new(head: &str, columns: usize, tail: &str) -> Self {
+    pub(super) fn new(head: &str, columns: usize, tail: &str) -> Self {
         let row = format!("({})", vec!["?"; columns].join(", "));
         Self(ROWS.map(|rows| format!("{head} VALUES {} {tail}", vec![row.as_str(); rows].join(", ")).into()))
     }
 
     /// Inserts all of `rows`; gives what the statements return.
-    async fn run<T>(
+    pub(super) async fn run<T>(
         &self,
         conn: &mut SqliteConnection,
         rows: &[T],
@@ -85,7 +87,7 @@ static ARCHIVE: LazyLock<Insert> =
 
 /// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
-enum ProjectFault {
+pub(super) enum ProjectFault {
     #[error("the cursor of shard {0} has moved")]
     CursorMoved(ShardId),
     #[error("{0}")]
@@ -183,6 +185,9 @@ async fn write(conn: &mut SqliteConnection, format: &RecordFormat, projections: 
     bids.sort_unstable_by_key(|(place, _, _)| *place);
     BIDS.run(&mut transaction, &bids, |query, (place, recorded, bid)| bind_bid(query, *place, recorded, bid)).await?;
     EVENTS.run(&mut transaction, &others, |query, (place, recorded)| bind_event(query, format, *place, recorded)).await?;
+
+    let money: Vec<&WalletRecorded> = projections.iter().flat_map(|projection| &projection.ledger).map(AsRef::as_ref).collect();
+    ledger::write(&mut transaction, &money).await?;
 
     let batches: Vec<&Arc<Sealed>> = projections.iter().flat_map(|projection| &projection.batches).collect();
     ARCHIVE.run(&mut transaction, &batches, |query, batch| Ok(bind_sealed(query, batch)?)).await?;

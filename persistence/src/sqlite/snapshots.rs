@@ -10,7 +10,7 @@ use super::{
     writer::{Job, JobError, Step, Writer},
 };
 use futures_util::{FutureExt as _, future::BoxFuture};
-use gavel_domain::ids::{LotId, ShardId};
+use gavel_domain::ids::{BidderId, LotId, ShardId};
 use gavel_engine::ports::{
     PortFuture, StorageError,
     format::Mark,
@@ -50,7 +50,7 @@ impl Snapshots for SqliteSnapshots {
 
     fn load_one(&self, shard: ShardId, key: EntityKey) -> PortFuture<Option<(Mark, Vec<u8>)>, StorageError> {
         let readers = self.readers.clone();
-        async move { load_one(&readers, shard, key).await.map_err(|e| failed(format!("loading {key:?} of shard {shard}"), e)) }.boxed()
+        async move { load_one(&readers, shard, &key).await.map_err(|e| failed(format!("loading {key:?} of shard {shard}"), e)) }.boxed()
     }
 
     fn save(&self, shard: ShardId, changed: SnapshotSet, removed: Vec<EntityKey>) -> PortFuture<(), StorageError> {
@@ -80,7 +80,7 @@ async fn load(readers: &SqlitePool, shard: ShardId) -> Result<Option<SnapshotSet
     Ok(Some(set))
 }
 
-async fn load_one(readers: &SqlitePool, shard: ShardId, key: EntityKey) -> Result<Option<(Mark, Vec<u8>)>, RowError> {
+async fn load_one(readers: &SqlitePool, shard: ShardId, key: &EntityKey) -> Result<Option<(Mark, Vec<u8>)>, RowError> {
     let (kind, id) = key_columns(key);
     let row = sqlx::query(CURRENT_ONE).bind(i64::from(shard.0)).bind(kind).bind(id).fetch_optional(readers).await?;
     let Some(row) = row else { return Ok(None) };
@@ -95,18 +95,24 @@ async fn markers(readers: &SqlitePool) -> Result<Vec<(ShardId, Mark)>, RowError>
 }
 
 /// The numbers are on disk.
-fn key_columns(key: EntityKey) -> (i64, Vec<u8>) {
+fn key_columns(key: &EntityKey) -> (i64, Vec<u8>) {
     match key {
         EntityKey::Lot(lot) => (0, lot.0.as_bytes().to_vec()),
         EntityKey::Keys => (1, Vec::new()),
+        EntityKey::Wallet(bidder) => (2, bidder.as_str().as_bytes().to_vec()),
     }
 }
 
 fn read_key(kind: i64, id: &[u8]) -> Result<EntityKey, RowError> {
-    match (kind, uuid::Uuid::from_slice(id)) {
-        (0, Ok(lot)) => Ok(EntityKey::Lot(LotId(lot))),
-        (1, _) => Ok(EntityKey::Keys),
-        _ => Err(RowError::Sqlx(sqlx::Error::Decode(format!("entity kind {kind} with an id of {} bytes", id.len()).into()))),
+    let key = match kind {
+        0 => uuid::Uuid::from_slice(id).ok().map(|lot| EntityKey::Lot(LotId(lot))),
+        1 => Some(EntityKey::Keys),
+        2 => std::str::from_utf8(id).ok().and_then(|text| BidderId::try_from(text).ok()).map(EntityKey::Wallet),
+        _ => None,
+    };
+    match key {
+        Some(key) => Ok(key),
+        None => Err(RowError::Sqlx(sqlx::Error::Decode(format!("entity kind {kind} with an id of {} bytes", id.len()).into()))),
     }
 }
 
@@ -151,7 +157,7 @@ impl Save {
         for _ in 0..SAVE_ROWS {
             let Some((key, value)) = self.staged.pop_front() else { break };
             bytes += value.as_ref().map_or(0, Vec::len);
-            let (kind, id) = key_columns(key);
+            let (kind, id) = key_columns(&key);
             sqlx::query("INSERT OR REPLACE INTO snapshots (shard, kind, id, save, bytes) VALUES (?, ?, ?, ?, ?)")
                 .bind(self.shard)
                 .bind(kind)
@@ -185,7 +191,7 @@ impl Save {
         let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
         for _ in 0..SAVE_ROWS {
             let Some(key) = self.written.pop_front() else { break };
-            let (kind, id) = key_columns(key);
+            let (kind, id) = key_columns(&key);
             // A removal's own row goes too: nothing older is left that it would have to hide.
             sqlx::query("DELETE FROM snapshots WHERE shard = ?1 AND kind = ?2 AND id = ?3 AND (save < ?4 OR bytes IS NULL)")
                 .bind(self.shard)

@@ -5,7 +5,7 @@
 use super::{
     connect::Place,
     fault::{failed, from_i64},
-    project,
+    ledger, project,
     rows::{RowError, after_numbers, id_numbers, read_mark, read_sealed, read_shard},
 };
 use crate::record::RecordFormat;
@@ -21,6 +21,7 @@ use gavel_domain::{
     receipt::Receipt,
     shard::batch::BatchId,
     time::Timestamp,
+    wallet::event::WalletRecorded,
 };
 use gavel_engine::ports::{
     PortFuture, StorageError,
@@ -110,6 +111,18 @@ impl Tables for SqliteTables {
     fn project(&self, projections: Vec<Projection>) -> PortFuture<(), ProjectError> {
         let (writer, place, format) = (Arc::clone(&self.writer), self.place.clone(), Arc::clone(&self.format));
         async move { project::project(&mut *writer.lock().await, &place, &format, &projections).await }.boxed()
+    }
+
+    fn ledger(
+        &self,
+        bidder: BidderId,
+        currency: Option<Arc<str>>,
+        after: Seq,
+        limit: usize,
+    ) -> PortFuture<Vec<WalletRecorded>, StorageError> {
+        let readers = self.readers.clone();
+        let reading = async move { ledger::read(&readers, &bidder, currency, after, limit).await };
+        reading.map(|read| read.map_err(|e| failed("reading the ledger", e))).boxed()
     }
 
     fn cursors(&self) -> PortFuture<Vec<(ShardId, Mark)>, StorageError> {

@@ -53,7 +53,7 @@ macro_rules! conformance {
         $crate::conformance!($backend, tables: a_projection_is_seen_everywhere, a_moved_cursor_refuses_all_of_it,
             the_same_projection_takes_effect_once, batches_must_follow_the_cursor, lots_are_listed_in_order, a_status_filters_the_list,
             events_and_bids_come_in_pages, bids_are_found_by_name, a_bidders_standing_is_the_highest_maximum, the_archive_gives_batches_back,
-            an_event_needs_its_lot, many_shards_go_in_one, tables_answer_a_ping);
+            an_event_needs_its_lot, the_ledger_comes_in_order, many_shards_go_in_one, tables_answer_a_ping);
     };
     ($backend:ident, $port:ident: $($rule:ident),+ $(,)?) => {
         mod $port {

@@ -1,6 +1,6 @@
 //! The snapshots' rules.
 
-use super::{Backend, lot_id};
+use super::{Backend, bidder, lot_id};
 use gavel_domain::{
     ids::{Epoch, ShardId},
     shard::batch::BatchId,
@@ -20,7 +20,7 @@ fn lot(n: u128) -> EntityKey {
 }
 
 fn set(number: u64, entities: &[(EntityKey, &[u8])]) -> SnapshotSet {
-    SnapshotSet { marker: mark(number), entities: entities.iter().map(|(key, bytes)| (*key, bytes.to_vec())).collect() }
+    SnapshotSet { marker: mark(number), entities: entities.iter().map(|(key, bytes)| (key.clone(), bytes.to_vec())).collect() }
 }
 
 async fn loaded(storage: &gavel_engine::ports::Storage, shard: u16) -> Option<SnapshotSet> {
@@ -40,7 +40,8 @@ pub async fn nothing_saved_is_none<B: Backend>() {
 pub async fn what_is_saved_is_loaded<B: Backend>() {
     let backend = B::fresh().await;
     let storage = backend.ports();
-    let saved = set(3, &[(lot(1), b"one"), (lot(2), b""), (EntityKey::Keys, b"keys")]);
+    let wallet = EntityKey::Wallet(bidder("ann"));
+    let saved = set(3, &[(lot(1), b"one"), (lot(2), b""), (EntityKey::Keys, b"keys"), (wallet, b"ann's")]);
     storage.snapshots.save(ShardId(0), saved.clone(), vec![]).await.expect("saved");
     assert_eq!(loaded(&storage, 0).await, Some(saved));
     let one = storage.snapshots.load_one(ShardId(0), lot(1)).await.expect("readable");

@@ -3,10 +3,12 @@
 use super::{Backend, Story, Stream, amount, bid_id, bidder, lot_id, plain};
 use gavel_domain::{
     event::{LotEvent, Outcome, Recorded, Unsold},
-    ids::{LotId, Seq, ShardId},
+    ids::{Epoch, LotId, OperationId, Seq, ShardId},
     lot::{Status, view::Own},
+    money::SignedAmount,
     shard::batch::Entry,
     time::Timestamp,
+    wallet::event::{LedgerEntry, LedgerKind, WalletEvent, WalletRecorded},
 };
 use gavel_engine::ports::{
     Storage,
@@ -24,13 +26,21 @@ fn projection(stream: &mut Stream, from: Option<Mark>, stories: &[&Story]) -> Pr
         batches: vec![stream.seal(&entries)],
         events: stories.iter().flat_map(|story| story.events.clone()).collect(),
         lots: stories.iter().map(|story| story.view.clone()).collect(),
+        ledger: vec![],
     }
 }
 
 /// The same with what happened since `events` only.
 fn later(stream: &mut Stream, from: Mark, story: &Story, events: Vec<Arc<Recorded>>) -> Projection {
     let entries: Vec<Entry> = events.iter().map(|event| Entry::Lot(Arc::clone(event))).collect();
-    Projection { shard: stream.shard, from: Some(from), batches: vec![stream.seal(&entries)], events, lots: vec![story.view.clone()] }
+    Projection {
+        shard: stream.shard,
+        from: Some(from),
+        batches: vec![stream.seal(&entries)],
+        events,
+        lots: vec![story.view.clone()],
+        ledger: vec![],
+    }
 }
 
 async fn project(storage: &Storage, projections: Vec<Projection>) {
@@ -211,7 +221,11 @@ pub async fn the_archive_gives_batches_back<B: Backend>() {
     let storage = backend.ports();
     let mut stream = Stream::new(&storage, 0);
     let batches = stream.batches(100);
-    project(&storage, vec![Projection { shard: ShardId(0), from: None, batches: batches.clone(), events: vec![], lots: vec![] }]).await;
+    project(
+        &storage,
+        vec![Projection { shard: ShardId(0), from: None, batches: batches.clone(), events: vec![], lots: vec![], ledger: vec![] }],
+    )
+    .await;
     let batches = plain(&batches);
     let read = async |after: Option<usize>, limit| {
         storage.tables.archived(ShardId(0), after.map(|n| batches[n].id), limit).await.expect("readable")
@@ -225,6 +239,44 @@ pub async fn the_archive_gives_batches_back<B: Backend>() {
     for batch in &batches {
         storage.format.open(batch).expect("intact");
     }
+}
+
+pub async fn the_ledger_comes_in_order<B: Backend>() {
+    let backend = B::fresh().await;
+    let storage = backend.ports();
+    let mut stream = Stream::new(&storage, 0);
+    let line = |who: &str, seq: u64, currency: &str, minor: i64| {
+        let lot = (minor < 0).then(|| lot_id(1));
+        let entry = Box::new(LedgerEntry {
+            currency: currency.into(),
+            kind: if lot.is_some() { LedgerKind::Capture } else { LedgerKind::Grant },
+            amount: SignedAmount::new(minor).expect("in range"),
+            balance: SignedAmount::new(minor * 2).expect("in range"),
+            lot,
+            bid: lot.map(|_| bid_id(7)),
+            reason: "raid".into(),
+            by: "gm".into(),
+            operation: OperationId([9; 16]),
+            digest: [3; 32],
+        });
+        let event = if lot.is_some() { WalletEvent::Captured(entry) } else { WalletEvent::Posted(entry) };
+        Arc::new(WalletRecorded { bidder: bidder(who), epoch: Epoch(1), seq: Seq(seq), at: Timestamp::from_millis(5), event })
+    };
+    let lines = [line("ann", 1, "DKP", 50), line("ann", 4, "EUR", 70), line("ben", 1, "DKP", 8), line("ann", 5, "DKP", -20)];
+    for (n, page) in lines.chunks(2).enumerate() {
+        let from = (n > 0).then(|| stream.mark());
+        let batches = vec![stream.seal(&page.iter().map(|line| Entry::Wallet(Arc::clone(line))).collect::<Vec<_>>())];
+        project(&storage, vec![Projection { shard: ShardId(0), from, batches, events: vec![], lots: vec![], ledger: page.to_vec() }]).await;
+    }
+    let read = async |who, currency: Option<&str>, after, limit| {
+        storage.tables.ledger(bidder(who), currency.map(Into::into), Seq(after), limit).await.expect("readable")
+    };
+    let plain = |of: &[usize]| of.iter().map(|n| WalletRecorded::clone(&lines[*n])).collect::<Vec<_>>();
+    assert_eq!(read("ann", None, 0, 9).await, plain(&[0, 1, 3]));
+    assert_eq!(read("ann", Some("DKP"), 0, 9).await, plain(&[0, 3]));
+    assert_eq!(read("ann", None, 1, 1).await, plain(&[1]));
+    assert_eq!(read("ben", None, 0, 9).await, plain(&[2]));
+    assert!(read("carl", None, 0, 9).await.is_empty());
 }
 
 pub async fn an_event_needs_its_lot<B: Backend>() {
