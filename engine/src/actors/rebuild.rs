@@ -127,3 +127,16 @@ async fn rebuild_until_done(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rebuilds_that_follow_each_other_wait_longer_and_longer() {
+        let mut rebuilds = Rebuilds::default();
+        let pauses: Vec<_> = (0..12).map(|_| rebuilds.next()).collect();
+        assert_eq!(pauses[..4], [0, 50, 100, 200].map(Duration::from_millis));
+        assert_eq!(pauses[11], LONGEST_PAUSE);
+    }
+}
