@@ -28,7 +28,6 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc,
     },
     time::Duration,
 };
@@ -48,34 +47,42 @@ fn nothing_leaves_a_shard_from_a_state_that_was_given_up() {
     run(async {
         let stage = Stage::open(tuning()).await;
         let lot = stage.lot(1).await;
-        for round in 0..20_u128 {
-            // The arbiter waits in the admission of the first bid until its resend is in the inbox
-            // too, so that the resend is in the lot's mailbox when the append of the first fails.
-            let (resent, is_resent) = mpsc::channel::<()>();
-            let mut fails = true;
-            stage.control.say(move |call| match call {
-                Call::KeptBytes => {
-                    let _ = is_resent.recv();
-                    Fate::Goes
+        let (in_flight, is_in_flight) = oneshot::channel::<()>();
+        let (fail, fails) = oneshot::channel::<()>();
+        let (mut first, mut fail) = (Some((in_flight, fails)), Some(fail));
+        let mut admitted = 0;
+        stage.control.say(move |call| match call {
+            Call::Append(_) => match first.take() {
+                Some((in_flight, fails)) => {
+                    let _ = in_flight.send(());
+                    Fate::FailsAfter(fails.map(drop).boxed())
                 }
-                Call::Append(_) if std::mem::take(&mut fails) => Fate::Fails,
-                _ => Fate::Goes,
-            });
-            let answers = [(), ()].map(|()| {
-                let (reply, answer) = ReplyTo::future();
-                stage.engine.submit(Request { lot, ask: bid(round + 1), reply });
-                answer
-            });
-            drop(resent);
-            for answer in answers {
-                let answer = answer.await.expect("nobody waits for ever");
-                if let Reply::Receipt(receipt) = answer {
-                    let known = stage.engine.history().receipt(lot, &other_bidder(round + 1), bid_id(round + 1)).await.expect("readable");
-                    assert_eq!(known.as_ref(), Some(receipt.as_ref()), "a receipt of a bid that never happened");
+                None => Fate::Goes,
+            },
+            // In the middle of the admission of the resend: it comes into its lot's mailbox in the
+            // moment in which the shard learns that the append of the bid has failed.
+            Call::KeptBytes => {
+                admitted += 1;
+                if admitted == 2 {
+                    fail.take().map(|fail| fail.send(()));
                 }
+                Fate::Goes
             }
-            stage.view(lot).await;
+            _ => Fate::Goes,
+        });
+        let ask = || {
+            let (reply, answer) = ReplyTo::future();
+            stage.engine.submit(Request { lot, ask: bid(1), reply });
+            answer
+        };
+        let answer = ask();
+        is_in_flight.await.expect("appended");
+        for answer in [answer, ask()] {
+            let answer = answer.await.expect("nobody waits for ever");
+            assert!(matches!(answer, Reply::Unavailable), "that bid never happened: {answer:?}");
         }
+        assert_eq!(stage.view(lot).await.bid_count, 0);
+        assert!(matches!(stage.bid(lot, 1).await, Reply::Receipt(_)));
     });
 }
 

@@ -60,6 +60,8 @@ pub(crate) enum Fate {
     Fails,
     /// Goes once that has happened.
     After(BoxFuture<'static, ()>),
+    /// Fails once that has happened, nothing done.
+    FailsAfter(BoxFuture<'static, ()>),
 }
 
 type Script = Box<dyn FnMut(Call<'_>) -> Fate + Send>;
@@ -100,6 +102,10 @@ impl Control {
                 Fate::Goes => {}
                 Fate::Fails => return Err(scripted().into()),
                 Fate::After(event) => event.await,
+                Fate::FailsAfter(event) => {
+                    event.await;
+                    return Err(scripted().into());
+                }
             }
             let done = real.await;
             if let (Some(bell), true) = (bell, done.is_ok()) {
@@ -157,18 +163,23 @@ impl Format for Staged {
 
 impl Journal for Staged {
     fn append(&self, batch: Arc<Sealed>) -> PortFuture<(), AppendError> {
-        match self.control.fate(Call::Append(&batch)) {
-            Fate::Goes => self.real.journal.append(batch),
-            Fate::Fails => async { Err(AppendError::Unknown(scripted())) }.boxed(),
-            Fate::After(event) => {
-                let real = self.real.journal.append(batch);
-                async move {
+        let fate = self.control.fate(Call::Append(&batch));
+        let real = self.real.journal.append(batch);
+        async move {
+            match fate {
+                Fate::Goes => real.await,
+                Fate::Fails => Err(AppendError::Unknown(scripted())),
+                Fate::After(event) => {
                     event.await;
                     real.await
                 }
-                .boxed()
+                Fate::FailsAfter(event) => {
+                    event.await;
+                    Err(AppendError::Unknown(scripted()))
+                }
             }
         }
+        .boxed()
     }
     fn read(&self, shard: ShardId, page: Page) -> PortFuture<Vec<Sealed>, StorageError> {
         self.real.journal.read(shard, page)
