@@ -29,21 +29,45 @@ impl Clock {
     /// The current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        let elapsed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millis(self.wall_at_start.saturating_add(elapsed).saturating_add(self.ahead.load(Ordering::Relaxed)))
+        Timestamp::from_millis(self.steady().saturating_add(self.ahead.load(Ordering::Relaxed)))
     }
 
-    /// Makes sure that no time before `floor` is told any more.
+    /// The wall's time at the start and what has passed since.
+    fn steady(&self) -> i64 {
+        let elapsed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.wall_at_start.saturating_add(elapsed)
+    }
+
+    /// Makes sure that no time before `floor` is told any more. Shards call it side by side: the
+    /// furthest floor counts, not the sum.
     pub fn not_before(&self, floor: Timestamp) {
-        let behind = floor.as_millis() - self.now().as_millis();
-        if behind > 0 {
-            self.ahead.fetch_add(behind, Ordering::Relaxed);
-        }
+        self.ahead.fetch_max(floor.as_millis().saturating_sub(self.steady()), Ordering::Relaxed);
     }
 
     /// How long until `at`; zero if it has passed.
     #[must_use]
     pub fn until(&self, at: Timestamp) -> Duration {
         Duration::from_millis(at.since(self.now()).0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gavel_domain::time::Millis;
+
+    #[test]
+    fn many_floors_at_once_are_as_far_as_the_furthest() {
+        let clock = Clock::start();
+        let floor = clock.now().plus(Millis(3_600_000));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..1000).for_each(|_| clock.not_before(floor)));
+            }
+        });
+        let now = clock.now();
+        assert!(now >= floor && now < floor.plus(Millis(3_600_000)), "{now:?} for {floor:?}");
+        clock.not_before(Timestamp::from_millis(0));
+        assert!(clock.now() >= now, "never back");
     }
 }

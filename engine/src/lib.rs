@@ -16,5 +16,7 @@ pub mod meters;
 pub mod ports;
 pub mod projection;
 pub mod routing;
+mod supervision;
+mod tail;
 
 pub use routing::{engine::Engine, request};

@@ -3,6 +3,17 @@
 /// Requests that wait for a lot that is being rebuilt. Beyond: `overloaded`.
 pub const REBUILD_QUEUE: usize = 10_000;
 
+/// Entries of one shard that are staged but not yet durable. Beyond: `overloaded`. (Checked as requests
+/// are admitted: what one turn of the inbox holds may come on top.)
+pub const STAGED_ENTRIES: usize = 65_536;
+
+/// Outputs that one shard withholds behind them. Beyond: `overloaded`, reads too.
+pub const STAGED_OUTPUTS: usize = 2 * STAGED_ENTRIES;
+
+/// Entries after which a batch takes no further request: after a stall of the disk the next append
+/// is one of ordinary size.
+pub const BATCH_ENTRIES: usize = 4_096;
+
 /// Bytes of committed batches that are kept in memory for the projector and for history reads, all
 /// shards together, as encoded. Beyond: they are read back from the journal.
 pub const BACKLOG_BYTES: usize = 32 << 20;

@@ -1,9 +1,13 @@
 //! Admission: the bounded inbox of an arbiter. Here a request gets its time, once.
 
 use super::shard::Shard;
-use crate::{request::Request, routing::inbox::Requests};
+use crate::{request::Request, routing::inbox::Requests, supervision::words};
 use gavel_domain::{ids::shard_of, time::Timestamp};
-use std::{rc::Rc, time::Instant};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    time::Instant,
+};
 
 /// A request with the time by which it is judged.
 pub(crate) struct Admitted {
@@ -21,8 +25,10 @@ pub(crate) async fn admit(mut inbox: Requests, shards: Vec<Option<Rc<Shard>>>) {
         for request in turn {
             let shard = usize::from(shard_of(request.lot, count).0);
             let Some(Some(shard)) = shards.get(shard) else { continue };
-            let at = shard.now();
-            shard.admit(Admitted { request, at, since: Instant::now() });
+            let admitted = Admitted { request, at: shard.now(), since: Instant::now() };
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| shard.admit(admitted))) {
+                shard.close(format!("{} while a request was admitted", words(panic.as_ref())));
+            }
         }
         tokio::task::yield_now().await;
     }

@@ -15,7 +15,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnH
 use gavel_domain::{
     command::{Command, PlaceBid},
     event::{LotEvent, Recorded},
-    ids::{BidderId, LotId, Position},
+    ids::{BidderId, Epoch, LotId, Position},
     lot::{Decision, Lot, same_bid},
     reject::{Refusal, Reject},
     shard::batch::BatchId,
@@ -35,6 +35,9 @@ const LONGEST_TIMER: Duration = Duration::from_secs(24 * 3600);
 /// One lot.
 pub(crate) struct LotActor {
     shard: Rc<Shard>,
+    /// Under which the shard served when this actor began. Once it serves under another, or not at
+    /// all, what this actor knows may never have happened.
+    epoch: Epoch,
     id: LotId,
     state: State,
     /// The deadline that the timer is set for.
@@ -92,10 +95,23 @@ impl LotActor {
             Begin::With(lot) => State::Live(lot),
             Begin::Rebuilding => State::Rebuilding(VecDeque::new()),
         };
-        Self { shard, id, state, timer: None }
+        Self { epoch: shard.epoch().get(), shard, id, state, timer: None }
+    }
+
+    /// Stops an actor that its shard has given up. (A [`Stop`] waits behind the mail that was in the
+    /// mailbox before.)
+    fn is_given_up(&self, ctx: &mut Context<Self>) -> bool {
+        let given_up = !self.shard.serves_in(self.epoch);
+        if given_up {
+            ctx.stop();
+        }
+        given_up
     }
 
     fn serve(&mut self, admitted: Admitted, ctx: &mut Context<Self>) {
+        if self.is_given_up(ctx) {
+            return; // dropping a request answers `unavailable`
+        }
         let lot = match &mut self.state {
             State::Live(lot) => lot,
             State::Rebuilding(waiting) if waiting.len() < limits::REBUILD_QUEUE => return waiting.push_back(admitted),
@@ -105,6 +121,7 @@ impl LotActor {
         let (ask, reply) = (request.ask, request.reply);
         let is_bid = matches!(ask, Ask::Bid { .. });
         let shard = &self.shard;
+        shard.begin();
         let answer = catch_unwind(AssertUnwindSafe(|| Desk { shard, lot }.answer(ask, at)));
         match answer {
             Ok(Answer::Now(answer)) => {
@@ -145,7 +162,11 @@ impl LotActor {
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
+        if self.is_given_up(ctx) {
+            return;
+        }
         let State::Live(lot) = &mut self.state else { return };
+        self.shard.begin();
         let (shard, now) = (&self.shard, self.shard.now());
         if catch_unwind(AssertUnwindSafe(|| Desk { shard, lot }.tick_due(now))).is_err() {
             tracing::error!(shard = %shard.id, lot = %self.id, "a panic at a deadline: the lot is rebuilt");
@@ -254,8 +275,10 @@ impl Desk<'_> {
 }
 
 /// Answers a resend from the history, off the shard: it may have been accepted longer ago than the
-/// lot remembers.
+/// lot remembers. The refusal comes from a state that may be given up meanwhile: then the request is
+/// dropped, which answers `unavailable`.
 fn look_up(shard: Rc<Shard>, lot: LotId, bid: PlaceBid, refusal: Box<Refusal>, reply: ReplyTo, since: Instant) {
+    let epoch = shard.epoch().get();
     actix_rt::spawn(async move {
         let known = shard.node.history().receipt(lot, &bid.bidder, bid.bid_id).await;
         let answer = match known {
@@ -269,7 +292,9 @@ fn look_up(shard: Rc<Shard>, lot: LotId, bid: PlaceBid, refusal: Box<Refusal>, r
                 Reply::Unavailable
             }
         };
-        shard.withhold(Output::Reply { to: reply, reply: answer, admitted: Some(since) });
+        if shard.serves_in(epoch) {
+            shard.withhold(Output::Reply { to: reply, reply: answer, admitted: Some(since) });
+        }
     });
 }
 
@@ -298,6 +323,9 @@ impl Handler<Restored> for LotActor {
     type Result = ();
 
     fn handle(&mut self, Restored(lot): Restored, ctx: &mut Context<Self>) {
+        if self.is_given_up(ctx) {
+            return;
+        }
         let before = std::mem::replace(&mut self.state, State::Live(lot));
         self.timer = None;
         if let State::Rebuilding(waiting) = before {
@@ -312,8 +340,9 @@ impl Handler<Restored> for LotActor {
 impl Handler<TakeSnapshot> for LotActor {
     type Result = Option<Vec<u8>>;
 
-    fn handle(&mut self, _: TakeSnapshot, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, _: TakeSnapshot, ctx: &mut Context<Self>) -> Self::Result {
         match &self.state {
+            _ if self.is_given_up(ctx) => None,
             State::Live(lot) => Some(self.shard.node.storage.format.encode_lot(lot)),
             State::Rebuilding(_) => None,
         }
@@ -324,6 +353,9 @@ impl Handler<Retire> for LotActor {
     type Result = ();
 
     fn handle(&mut self, Retire { held }: Retire, ctx: &mut Context<Self>) {
+        if self.is_given_up(ctx) {
+            return;
+        }
         if matches!(self.state, State::Live(_)) && self.shard.retire(self.id, held) {
             ctx.stop();
         }

@@ -4,4 +4,5 @@
 pub(crate) mod admission;
 pub(crate) mod lot;
 pub(crate) mod outputs;
+mod rebuild;
 pub(crate) mod shard;

@@ -2,14 +2,16 @@
 
 use super::{
     admission::Admitted,
-    lot::{Begin, LotActor, Restored, Retire},
+    lot::{Begin, LotActor, Retire, Stop},
     outputs::{Output, release},
+    rebuild::Rebuilds,
 };
 use crate::{
     clock::Clock,
-    commit::recovery::{Recovered, recover_lot},
+    commit::recovery::Recovered,
     delivery::{Outlets, WorkerId},
-    meters::{ACTOR_REBUILDS, Meters},
+    limits,
+    meters::Meters,
     ports::{
         Storage,
         format::{Mark, Sealed},
@@ -24,12 +26,11 @@ use crate::{
 use actix::{Actor, Addr};
 use gavel_domain::{
     event::{LotEvent, Recorded},
-    ids::{Epoch, LotId, ShardId},
+    ids::{Epoch, LotId, Seq, ShardId},
     lot::{Lot, spec::LotSpec, view::LotView},
     reject::{Conflict, Reject},
     shard::{
         batch::{BatchId, Entry},
-        entities::catch_up,
         keys::{KeyUse, Keys, Known},
         staging::Staging,
     },
@@ -38,11 +39,12 @@ use gavel_domain::{
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeSet, HashMap},
+    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::Arc,
     time::Instant,
 };
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 /// What the shards of a node share.
 pub(crate) struct Node {
@@ -57,7 +59,7 @@ pub(crate) struct Node {
 
 /// Whether a shard takes requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+enum State {
     Serving,
     Recovering,
     /// For good; with the reason.
@@ -65,12 +67,13 @@ pub(crate) enum State {
 }
 
 /// A live lot.
-struct Slot {
-    actor: Addr<LotActor>,
+pub(super) struct Slot {
+    pub(super) actor: Addr<LotActor>,
     /// The batch of its last event that was not a bid: the last of all once it is over.
     last_batch: BatchId,
     /// Since when it is over.
     over_since: Option<Instant>,
+    pub(super) rebuilds: Rebuilds,
 }
 
 /// One shard. Everything in it belongs to one thread; nothing is held across an await.
@@ -78,6 +81,7 @@ pub(crate) struct Shard {
     pub(crate) id: ShardId,
     pub(crate) node: Arc<Node>,
     state: RefCell<State>,
+    status: watch::Sender<ShardStatus>,
     epoch: Cell<Epoch>,
     latest: Cell<Timestamp>,
     head: Cell<Mark>,
@@ -89,6 +93,8 @@ pub(crate) struct Shard {
     pub(crate) unsaved: RefCell<Unsaved>,
     /// Something was staged.
     pub(crate) staged: Notify,
+    /// Held by a checkpoint or a recovery: neither changes what is stored while the other reads it.
+    pub(crate) upkeep: tokio::sync::Mutex<()>,
 }
 
 /// What the snapshots don't include yet.
@@ -97,6 +103,8 @@ pub(crate) struct Unsaved {
     pub(crate) lots: BTreeSet<LotId>,
     pub(crate) keys: bool,
     pub(crate) evicted: Vec<LotId>,
+    /// What is saved is of no use: it must be replaced, soon.
+    pub(crate) useless: bool,
     /// Journal bytes since the marker.
     pub(crate) bytes: usize,
     pub(crate) since: Option<Instant>,
@@ -111,6 +119,7 @@ impl Shard {
             id,
             node,
             state: RefCell::new(State::Recovering),
+            status: watch::Sender::new(ShardStatus { shard: id, epoch: Epoch::default(), trouble: None }),
             epoch: Cell::default(),
             latest: Cell::default(),
             head: Cell::default(),
@@ -120,6 +129,7 @@ impl Shard {
             watchers: RefCell::default(),
             unsaved: RefCell::default(),
             staged: Notify::new(),
+            upkeep: tokio::sync::Mutex::default(),
         })
     }
 
@@ -140,26 +150,44 @@ impl Shard {
         &self.keys
     }
 
-    pub(crate) fn state(&self) -> State {
-        self.state.borrow().clone()
+    /// How it is, for those on other threads.
+    pub(crate) fn status(&self) -> watch::Receiver<ShardStatus> {
+        self.status.subscribe()
     }
 
-    pub(crate) fn status(&self) -> ShardStatus {
-        let trouble = match self.state() {
+    fn set_state(&self, state: State) {
+        let trouble = match &state {
             State::Serving => None,
             State::Recovering => Some("being recovered after a failed append".to_owned()),
-            State::Closed(reason) => Some(reason),
+            State::Closed(reason) => Some(reason.clone()),
         };
-        ShardStatus { shard: self.id, epoch: self.epoch.get(), trouble }
+        *self.state.borrow_mut() = state;
+        self.status.send_replace(ShardStatus { shard: self.id, epoch: self.epoch.get(), trouble });
     }
 
     pub(crate) fn is_serving(&self) -> bool {
         *self.state.borrow() == State::Serving
     }
 
+    /// Whether this is still the shard that served under an epoch: what an actor or a task of an
+    /// older one knows may never have happened.
+    pub(crate) fn serves_in(&self, epoch: Epoch) -> bool {
+        self.is_serving() && self.epoch.get() == epoch
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(*self.state.borrow(), State::Closed(_))
+    }
+
+    /// Closes it for good, whatever it was doing. Who waits is answered `unavailable`.
     pub(crate) fn close(&self, reason: String) {
+        if self.is_closed() {
+            return; // the first reason is the cause
+        }
         tracing::error!(shard = %self.id, %reason, "shard closed: its lots are unavailable");
-        *self.state.borrow_mut() = State::Closed(reason);
+        self.set_state(State::Closed(reason));
+        drop(self.abandon());
+        self.staged.notify_one(); // the committer notices
     }
 
     /// Hands a request to its lot's actor, or answers it where there is none.
@@ -168,6 +196,9 @@ impl Shard {
             return; // dropping it answers `unavailable`
         }
         let lot = admitted.request.lot;
+        if self.is_full() && !matches!(admitted.request.ask, Ask::Unwatch { .. }) {
+            return admitted.request.reply.send(Reply::Overloaded);
+        }
         match &admitted.request.ask {
             Ask::Bid { .. } if self.journal_is_full() => return admitted.request.reply.send(Reply::Overloaded),
             Ask::Create { .. } => return self.create(admitted),
@@ -192,6 +223,12 @@ impl Shard {
         }
     }
 
+    /// Too much waits for the journal already.
+    fn is_full(&self) -> bool {
+        let staging = self.staging.borrow();
+        staging.pending() >= limits::STAGED_ENTRIES || staging.withheld() >= limits::STAGED_OUTPUTS
+    }
+
     fn journal_is_full(&self) -> bool {
         self.node.storage.journal.kept_bytes() > self.node.tuning.journal_max_bytes
     }
@@ -208,75 +245,49 @@ impl Shard {
     }
 
     fn create_new(self: &Rc<Self>, id: LotId, spec: LotSpec, key: Option<KeyRequest>, at: Timestamp) -> Reply {
-        let mut events = Lot::creation(spec, at).into_iter();
-        let Some(event) = events.next() else { return Reply::Internal };
-        let created = Arc::new(Recorded { lot: id, epoch: self.epoch.get(), seq: gavel_domain::ids::Seq(0), at, event });
-        let Some(mut lot) = Lot::from_creation(&created) else { return Reply::Internal };
-        self.stage_event(&created);
-        for recorded in lot.advance(self.epoch.get(), at, events) {
-            self.stage_event(&recorded);
+        let epoch = self.epoch.get();
+        // Nothing is staged before the rules are through.
+        let Ok(Some((lot, events))) = catch_unwind(AssertUnwindSafe(|| make(id, spec, epoch, at))) else {
+            tracing::error!(shard = %self.id, lot = %id, "the rules can't make the lot");
+            return Reply::Internal;
+        };
+        self.begin();
+        for recorded in &events {
+            self.stage_event(recorded);
         }
         let view = lot.view();
         self.use_key(key, at, &view);
         self.node.directory.insert(id, at);
-        self.start(lot);
+        self.start(lot, BatchId::default());
         Reply::Lot(Box::new(LotAnswer { view, own: None }))
     }
 
-    fn start(self: &Rc<Self>, lot: Lot) {
+    /// Starts a lot's actor. `known_in`: a batch by which all that happened to it was in the journal.
+    fn start(self: &Rc<Self>, lot: Lot, known_in: BatchId) {
         let id = lot.id();
         let over_since = lot.status().is_over().then(Instant::now);
         let actor = LotActor::new(Rc::clone(self), id, Begin::With(Box::new(lot))).start();
-        self.slots.borrow_mut().insert(id, Slot { actor, last_batch: BatchId::default(), over_since });
+        let slot = Slot { actor, last_batch: known_in, over_since, rebuilds: Rebuilds::default() };
+        self.slots.borrow_mut().insert(id, slot);
     }
 
-    fn replace(self: &Rc<Self>, lot: LotId) -> Addr<LotActor> {
-        let actor = LotActor::new(Rc::clone(self), lot, Begin::Rebuilding).start();
-        if let Some(slot) = self.slots.borrow_mut().get_mut(&lot) {
-            slot.actor = actor.clone();
-        }
-        self.rebuild(lot, actor.clone());
-        actor
+    /// Lots whose actor is gone.
+    pub(super) fn dead(&self) -> Vec<LotId> {
+        let slots = self.slots.borrow();
+        slots.iter().filter(|(_, slot)| !slot.actor.connected()).map(|(lot, _)| *lot).collect()
     }
 
-    /// Rebuilds one lot from snapshot and journal, and what is still on its way there; its actor
-    /// keeps requests meanwhile.
-    pub(crate) fn rebuild(self: &Rc<Self>, lot: LotId, actor: Addr<LotActor>) {
-        metrics::counter!(ACTOR_REBUILDS).increment(1);
-        let on_their_way: Vec<Arc<Recorded>> = self
-            .staging
-            .borrow()
-            .uncommitted()
-            .filter_map(|entry| match entry {
-                Entry::Lot(recorded) if recorded.lot == lot => Some(Arc::clone(recorded)),
-                _ => None,
-            })
-            .collect();
-        let shard = Rc::clone(self);
-        actix_rt::spawn(async move {
-            let epoch = shard.epoch.get();
-            let recovered = recover_lot(shard.id, lot, &shard.node.storage).await;
-            if shard.epoch.get() != epoch {
-                return; // the whole shard was recovered meanwhile, this lot with it
-            }
-            let rebuilt = recovered.map_err(|error| error.to_string()).and_then(|state| catch_up_all(state, &on_their_way));
-            match rebuilt {
-                Ok(state) => {
-                    tracing::info!(shard = %shard.id, %lot, "lot rebuilt from snapshot and journal");
-                    actor.do_send(Restored(Box::new(state)));
-                }
-                Err(reason) => {
-                    tracing::error!(shard = %shard.id, %lot, %reason, "the lot can't be rebuilt: it is unavailable");
-                    shard.slots.borrow_mut().remove(&lot);
-                    shard.node.directory.remove(lot);
-                }
-            }
-        });
+    pub(super) fn with_slot<T>(&self, lot: LotId, then: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+        self.slots.borrow_mut().get_mut(&lot).map(then)
+    }
+
+    pub(super) fn with_uncommitted<T>(&self, then: impl FnOnce(&mut dyn Iterator<Item = &Entry>) -> T) -> T {
+        then(&mut self.staging.borrow().uncommitted())
     }
 
     /// Takes up recovered state: from now on this shard serves.
     pub(crate) fn serve(self: &Rc<Self>, recovered: Recovered, cursor: Option<Mark>) {
-        let Recovered { entities, opened, marker, replayed_bytes } = recovered;
+        let Recovered { entities, opened, end, marker, replayed_bytes, useless } = recovered;
         self.epoch.set(opened.id.epoch);
         self.head.set(opened.mark());
         self.latest.set(entities.latest);
@@ -284,23 +295,32 @@ impl Shard {
         *self.staging.borrow_mut() = Staging::default();
         *self.keys.borrow_mut() = entities.keys;
         let lots = entities.lots.keys().copied().collect();
-        let unsaved = Unsaved { lots, keys: true, bytes: replayed_bytes, since: Some(Instant::now()), marker, ..Unsaved::default() };
-        *self.unsaved.borrow_mut() = if replayed_bytes == 0 { Unsaved { marker, ..Unsaved::default() } } else { unsaved };
+        *self.unsaved.borrow_mut() = if replayed_bytes == 0 && useless.is_none() {
+            Unsaved { marker, ..Unsaved::default() }
+        } else {
+            let (useless, evicted) = (useless.is_some(), useless.unwrap_or_default());
+            Unsaved { lots, keys: true, evicted, useless, bytes: replayed_bytes, since: Some(Instant::now()), marker, last_save: 0 }
+        };
         self.node.backlog.reset(self.id, cursor, opened.mark());
         for (id, lot) in entities.lots {
             self.node.directory.insert(id, lot.created_at());
-            self.start(lot);
+            self.start(lot, end);
         }
-        *self.state.borrow_mut() = State::Serving;
+        self.set_state(State::Serving);
     }
 
     /// An append failed: everything that is not known to be durable is given up, with its actors.
     /// Whoever waited for it is answered `unavailable`.
     pub(crate) fn give_up(&self) -> (Vec<Output>, Vec<Output>) {
-        *self.state.borrow_mut() = State::Recovering;
+        self.set_state(State::Recovering);
+        self.abandon()
+    }
+
+    /// Lets actors and all that is staged go; only after the shard has stopped to serve.
+    fn abandon(&self) -> (Vec<Output>, Vec<Output>) {
         let slots = std::mem::take(&mut *self.slots.borrow_mut());
         for (lot, slot) in slots {
-            slot.actor.do_send(super::lot::Stop);
+            slot.actor.do_send(Stop);
             self.node.directory.remove(lot);
         }
         self.staging.borrow_mut().abandon()
@@ -327,13 +347,25 @@ impl Shard {
         }
     }
 
+    /// A request, or a deadline, begins: what it stages stays together.
+    pub(crate) fn begin(&self) {
+        self.staging.borrow_mut().begin(limits::BATCH_ENTRIES);
+    }
+
     fn stage(&self, entry: Entry) {
+        if !self.is_serving() {
+            return; // nothing of an abandoned state happens
+        }
         self.staging.borrow_mut().stage(entry);
         self.staged.notify_one();
     }
 
-    /// Lets an output leave once all it may depend on is durable.
+    /// Lets an output leave once all it may depend on is durable. Nothing leaves a shard that does
+    /// not serve: dropped, a reply answers `unavailable`.
     pub(crate) fn withhold(&self, output: Output) {
+        if !self.is_serving() {
+            return;
+        }
         let free = self.staging.borrow_mut().withhold(output);
         if let Some(output) = free {
             release([output], &self.node.outlets, &self.node.meters);
@@ -355,15 +387,19 @@ impl Shard {
         Some(Arc::new(self.node.storage.format.seal(self.id, head.id.next(), head.hash, entries)))
     }
 
-    /// A batch is durable: its outputs leave, the projector gets it.
+    /// A batch is durable: the projector gets it, then its outputs leave (who has a receipt finds
+    /// the bid in the history).
     pub(crate) fn committed(&self, sealed: Arc<Sealed>) {
+        if !self.is_serving() {
+            return; // closed while it was in flight: the outputs are gone
+        }
         self.head.set(sealed.mark());
         let (entries, outputs) = self.staging.borrow_mut().committed();
         #[expect(clippy::cast_precision_loss, reason = "a histogram of batch sizes")]
         self.node.meters.batch_events.record(entries.len() as f64);
-        release(outputs, &self.node.outlets, &self.node.meters);
         self.note(&entries, sealed.id, sealed.bytes.len());
         self.node.backlog.push(self.id, Committed { sealed, entries, at: Instant::now() });
+        release(outputs, &self.node.outlets, &self.node.meters);
     }
 
     /// Keeps the books on what was committed.
@@ -462,13 +498,12 @@ impl Shard {
     }
 }
 
-fn catch_up_all(state: Option<Lot>, events: &[Arc<Recorded>]) -> Result<Lot, String> {
-    let mut state = state;
-    for recorded in events {
-        match &mut state {
-            Some(lot) => catch_up(lot, recorded).map_err(|misfit| misfit.to_string())?,
-            None => state = Lot::from_creation(recorded),
-        }
-    }
-    state.ok_or_else(|| "neither snapshot nor journal know it".to_owned())
+/// A new lot and the events that made it.
+fn make(id: LotId, spec: LotSpec, epoch: Epoch, at: Timestamp) -> Option<(Lot, Vec<Arc<Recorded>>)> {
+    let mut events = Lot::creation(spec, at).into_iter();
+    let created = Arc::new(Recorded { lot: id, epoch, seq: Seq(0), at, event: events.next()? });
+    let mut lot = Lot::from_creation(&created)?;
+    let mut recorded = vec![created];
+    recorded.extend(lot.advance(epoch, at, events));
+    Some((lot, recorded))
 }

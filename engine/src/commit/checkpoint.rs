@@ -8,6 +8,7 @@ use crate::{
         shard::{Shard, Unsaved},
     },
     ports::snapshots::{EntityKey, SnapshotSet},
+    supervision::watched,
 };
 use gavel_domain::{ids::LotId, shard::batch::BatchId};
 use std::{rc::Rc, time::Duration};
@@ -15,25 +16,37 @@ use std::{rc::Rc, time::Duration};
 /// How often a shard looks whether something is due.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Looks after a shard's snapshots, its journal's beginning and its closed lots, for ever.
+/// Looks after a shard's snapshots, its journal's beginning, its closed lots and its dead actors,
+/// until it is closed.
 pub(crate) async fn keep_up(shard: Rc<Shard>) {
+    if let Err(panic) = watched(look_after(&shard)).await {
+        shard.close(format!("{panic} in its upkeep"));
+    }
+}
+
+async fn look_after(shard: &Rc<Shard>) {
     // Shards take their turns at different moments.
     let offset = LOOK * u32::from(shard.id.0 % 64) / 64;
     let mut look = tokio::time::interval_at(tokio::time::Instant::now() + offset, LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut trimmed = None;
-    loop {
+    while !shard.is_closed() {
         look.tick().await;
+        let _undisturbed = shard.upkeep.lock().await;
         if !shard.is_serving() {
             continue;
         }
-        if let Some(held) = held(&shard) {
+        let epoch = shard.epoch().get();
+        shard.replace_dead();
+        if let Some(held) = held(shard) {
             shard.evict(held);
         }
-        if is_due(&shard) {
-            save(&shard).await;
+        if is_due(shard) {
+            save(shard).await;
         }
-        trim(&shard, &mut trimmed).await;
+        if shard.serves_in(epoch) {
+            trim(shard, &mut trimmed).await;
+        }
     }
 }
 
@@ -43,12 +56,15 @@ fn held(shard: &Shard) -> Option<BatchId> {
     Some(shard.node.backlog.cursor(shard.id)?.id.min(marker?.id))
 }
 
-/// Due by bytes (a save costs about what it saves from being replayed), by time, or to forget lots.
+/// Due at once where what is saved is of no use; by bytes (a save costs about what it saves from being replayed), by time, or to forget lots.
 fn is_due(shard: &Shard) -> bool {
     let unsaved = shard.unsaved.borrow();
     let tuning = &shard.node.tuning;
     let enough = unsaved.bytes >= tuning.checkpoint_bytes.max(2 * unsaved.last_save);
-    enough || unsaved.since.is_some_and(|since| since.elapsed() >= tuning.checkpoint_after) || !unsaved.evicted.is_empty()
+    unsaved.useless
+        || enough
+        || unsaved.since.is_some_and(|since| since.elapsed() >= tuning.checkpoint_after)
+        || !unsaved.evicted.is_empty()
 }
 
 /// Saves everything that changed. What can't be saved now stays unsaved.
@@ -59,8 +75,8 @@ pub(crate) async fn save(shard: &Rc<Shard>) {
     let before = shard.unsaved.borrow().marker;
     let taken = std::mem::replace(&mut *shard.unsaved.borrow_mut(), Unsaved { marker: before, ..Unsaved::default() });
     let saved = try_save(shard, marker, &taken).await;
-    if shard.epoch().get() != epoch {
-        return; // recovered meanwhile: the books were begun anew
+    if !shard.serves_in(epoch) {
+        return; // given up meanwhile: the books are begun anew
     }
     let mut unsaved = shard.unsaved.borrow_mut();
     match saved {
@@ -72,6 +88,7 @@ pub(crate) async fn save(shard: &Rc<Shard>) {
             tracing::warn!(shard = %shard.id, %reason, "checkpoint not taken");
             unsaved.lots.extend(&taken.lots);
             unsaved.keys |= taken.keys;
+            unsaved.useless |= taken.useless;
             unsaved.evicted.extend(&taken.evicted);
             unsaved.bytes += taken.bytes;
             unsaved.since = taken.since.or(unsaved.since);
@@ -99,7 +116,7 @@ async fn try_save(shard: &Rc<Shard>, marker: crate::ports::format::Mark, taken: 
         entities.push((EntityKey::Keys, shard.node.storage.format.encode_keys(&shard.keys().borrow())));
     }
     // A snapshot includes what is staged but not yet durable: it waits, like any output.
-    shard.barrier().await.map_err(|_| "the shard was recovered".to_owned())?;
+    shard.barrier().await.map_err(|_| "the shard was given up".to_owned())?;
     let bytes = entities.iter().map(|(_, bytes)| bytes.len()).sum();
     let removed = taken.evicted.iter().copied().map(EntityKey::Lot).collect();
     let saving = shard.node.storage.snapshots.save(shard.id, SnapshotSet { marker, entities }, removed);

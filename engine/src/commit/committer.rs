@@ -2,38 +2,45 @@
 //! batch, so a lone bid pays for one append and a burst shares them. No timer.
 
 use crate::{
-    actors::shard::{Shard, State},
-    commit::{recovery::recover, verify::RecoveryError},
+    actors::{
+        outputs::{Output, release},
+        shard::Shard,
+    },
+    commit::{failure::RecoveryError, recovery::recover},
     meters::SHARD_RECOVERIES,
     ports::{
         format::{Mark, Sealed},
         journal::{AppendError, Page},
     },
-    routing::engine::ShardStatus,
+    supervision::watched,
 };
+use gavel_domain::shard::batch::BatchId;
 use std::{
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::watch;
 
 /// Between tries to recover while storage is away: doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Commits what a shard stages, for as long as it can be recovered.
-pub(crate) async fn commit(shard: Rc<Shard>, status: watch::Sender<ShardStatus>) {
-    loop {
+/// Commits what a shard stages, until it is closed.
+pub(crate) async fn commit(shard: Rc<Shard>) {
+    if let Err(panic) = watched(commit_all(&shard)).await {
+        shard.close(format!("{panic} in the committer"));
+    }
+}
+
+async fn commit_all(shard: &Rc<Shard>) {
+    while !shard.is_closed() {
         shard.staged.notified().await;
         while let Some(sealed) = shard.take_batch() {
-            if let Err(error) = append(&shard, &sealed).await {
+            if let Err(error) = append(shard, &sealed).await
+                && shard.is_serving()
+            {
                 tracing::error!(shard = %shard.id, batch = %sealed.id, %error, "append failed: the shard is recovered");
-                fail_over(&shard, &sealed, &status).await;
-                status.send_replace(shard.status());
-                if !shard.is_serving() {
-                    return;
-                }
+                fail_over(shard, &sealed).await;
             }
         }
     }
@@ -61,15 +68,14 @@ fn injected() -> Option<AppendError> {
 
 /// Gives up what is not durable and recovers. The batch in flight may be in the journal all the
 /// same: then its outputs leave after all, before anybody sees the recovered state.
-async fn fail_over(shard: &Rc<Shard>, sealed: &Arc<Sealed>, status: &watch::Sender<ShardStatus>) {
+async fn fail_over(shard: &Rc<Shard>, sealed: &Arc<Sealed>) {
     let (in_flight, pending) = shard.give_up();
-    status.send_replace(shard.status());
     drop(pending); // answers `unavailable`
     metrics::counter!(SHARD_RECOVERIES).increment(1);
     let started = Instant::now();
     let mut in_flight = Some(in_flight);
     let mut pause = FIRST_PAUSE;
-    loop {
+    while !shard.is_closed() {
         match come_back(shard, sealed, &mut in_flight).await {
             Ok(()) => {
                 shard.node.meters.recovery_seconds.record(started.elapsed());
@@ -88,28 +94,28 @@ async fn fail_over(shard: &Rc<Shard>, sealed: &Arc<Sealed>, status: &watch::Send
     }
 }
 
-async fn come_back(
-    shard: &Rc<Shard>,
-    sealed: &Arc<Sealed>,
-    in_flight: &mut Option<Vec<crate::actors::outputs::Output>>,
-) -> Result<(), RecoveryError> {
+async fn come_back(shard: &Rc<Shard>, sealed: &Arc<Sealed>, in_flight: &mut Option<Vec<Output>>) -> Result<(), RecoveryError> {
+    let _undisturbed = shard.upkeep.lock().await;
     let storage = &shard.node.storage;
-    let error = |error| RecoveryError::Storage { shard: shard.id, error };
-    let page = Page { after: Some(gavel_domain::shard::batch::BatchId { number: sealed.id.number - 1, ..sealed.id }), bytes: 1 };
-    let tail = storage.journal.read(shard.id, page).await.map_err(error)?;
+    let page = Page { after: Some(BatchId { number: sealed.id.number - 1, ..sealed.id }), bytes: 1 };
+    let tail = storage.journal.read(shard.id, page).await.map_err(|error| RecoveryError::storage(shard.id, error))?;
     let was_written = tail.first().is_some_and(|last| last.mark() == sealed.mark());
     let cursor = cursor_of(shard).await?;
     let recovered = recover(shard.id, storage, shard.node.tuning.owner, cursor, shard.node.clock.now()).await?;
-    if let Some(outputs) = in_flight.take().filter(|_| was_written) {
-        crate::actors::outputs::release(outputs, &shard.node.outlets, &shard.node.meters);
+    if shard.is_closed() {
+        return Ok(()); // meanwhile, for another reason
     }
+    // No await from here on: nobody meets the recovered state before these outputs have left, and
+    // who has one of them finds it in the history.
     shard.serve(recovered, cursor);
-    debug_assert_eq!(shard.state(), State::Serving);
+    if let Some(outputs) = in_flight.take().filter(|_| was_written) {
+        release(outputs, &shard.node.outlets, &shard.node.meters);
+    }
     Ok(())
 }
 
 async fn cursor_of(shard: &Rc<Shard>) -> Result<Option<Mark>, RecoveryError> {
     let cursors = shard.node.storage.tables.cursors().await;
-    let cursors = cursors.map_err(|error| RecoveryError::Storage { shard: shard.id, error })?;
+    let cursors = cursors.map_err(|error| RecoveryError::storage(shard.id, error))?;
     Ok(cursors.into_iter().find(|(id, _)| *id == shard.id).map(|(_, mark)| mark))
 }

@@ -3,5 +3,6 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod committer;
+pub(crate) mod failure;
 pub(crate) mod recovery;
 pub(crate) mod verify;

@@ -33,7 +33,4 @@ pub trait Snapshots: Send + Sync + 'static {
 
     /// Writes changed entities, removes others and moves the marker, all or nothing.
     fn save(&self, shard: ShardId, changed: SnapshotSet, removed: Vec<EntityKey>) -> PortFuture<(), StorageError>;
-
-    /// The markers of all shards that were ever saved.
-    fn markers(&self) -> PortFuture<Vec<(ShardId, Mark)>, StorageError>;
 }

@@ -1,13 +1,17 @@
 //! Committed batches that the tables don't hold yet, in memory as far as they fit.
 //!
-//! Per shard it is an unbroken run that starts where the tables end. Once it doesn't fit, later
-//! batches are left out (`broken`) until the projector has read them back from the journal.
+//! Per shard it is an unbroken run that starts where the tables end. What doesn't fit is left out: a
+//! gap, which the projector reads back from the journal. What comes after the gap is kept again as
+//! far as it fits, and is the run once the tables have reached it: so a gap heals under steady load.
 
 use crate::{
     limits,
     ports::format::{Mark, Sealed},
 };
-use gavel_domain::{ids::ShardId, shard::batch::Entry};
+use gavel_domain::{
+    ids::ShardId,
+    shard::batch::{BatchId, Entry},
+};
 use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
@@ -41,9 +45,12 @@ pub struct Backlog {
 
 #[derive(Debug, Default)]
 struct Run {
+    /// From the cursor on, without a gap.
     batches: VecDeque<Arc<Committed>>,
-    /// Batches after the last of `batches` are in the journal only.
-    broken: bool,
+    /// After `batches`, up to and including this one, batches are in the journal only.
+    gap: Option<BatchId>,
+    /// From the gap's end on. Empty where there is none.
+    after_gap: VecDeque<Arc<Committed>>,
     /// Where the tables end.
     cursor: Option<Mark>,
     /// Where the journal ends.
@@ -59,7 +66,8 @@ struct Run {
 pub(crate) struct Unprojected {
     pub(crate) cursor: Option<Mark>,
     pub(crate) batches: Vec<Arc<Committed>>,
-    pub(crate) broken: bool,
+    /// There are more after these, in the journal.
+    pub(crate) more: bool,
 }
 
 impl Backlog {
@@ -74,13 +82,14 @@ impl Backlog {
     /// A shard was recovered: its tables end at `cursor`, its journal at `end`.
     pub(crate) fn reset(&self, shard: ShardId, cursor: Option<Mark>, end: Mark) {
         let mut run = self.run(shard).lock();
-        let dropped: usize = run.batches.drain(..).map(|batch| batch.sealed.bytes.len()).sum();
-        self.bytes.fetch_sub(dropped, Ordering::Relaxed);
-        run.broken = cursor != Some(end);
+        let held = std::mem::take(&mut run.batches).into_iter().chain(std::mem::take(&mut run.after_gap));
+        self.bytes.fetch_sub(bytes_of(held), Ordering::Relaxed);
+        let behind = cursor != Some(end);
+        run.gap = behind.then_some(end.id);
         run.cursor = cursor;
         run.end = Some(end);
-        run.behind_since = run.broken.then(Instant::now);
-        (run.committed, run.projected) = (u64::from(run.broken), 0);
+        run.behind_since = behind.then(Instant::now);
+        (run.committed, run.projected) = (u64::from(behind), 0);
         drop(run);
         self.news.notify_one();
     }
@@ -92,11 +101,15 @@ impl Backlog {
         run.end = Some(committed.sealed.mark());
         run.committed += 1;
         run.behind_since.get_or_insert(committed.at);
-        if !run.broken && self.bytes.load(Ordering::Relaxed) + bytes <= limits::BACKLOG_BYTES {
+        if self.bytes.load(Ordering::Relaxed) + bytes <= limits::BACKLOG_BYTES {
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
-            run.batches.push_back(Arc::new(committed));
+            let kept = if run.gap.is_some() { &mut run.after_gap } else { &mut run.batches };
+            kept.push_back(Arc::new(committed));
         } else {
-            run.broken = true;
+            // One gap at a time: what was kept after an earlier one becomes part of it.
+            let lost = std::mem::take(&mut run.after_gap);
+            self.bytes.fetch_sub(bytes_of(lost), Ordering::Relaxed);
+            run.gap = Some(committed.sealed.id);
         }
         drop(run);
         self.news.notify_one();
@@ -118,13 +131,14 @@ impl Backlog {
             left = left.saturating_sub(batch.entries.len());
             batches.push(Arc::clone(batch));
         }
-        Some(Unprojected { cursor: run.cursor, batches, broken: run.broken })
+        let more = run.gap.is_some() || batches.len() < run.batches.len();
+        Some(Unprojected { cursor: run.cursor, batches, more })
     }
 
     /// All that a reader of history has to add to the tables.
     pub(crate) fn unprojected(&self, shard: ShardId) -> Unprojected {
         let run = self.run(shard).lock();
-        Unprojected { cursor: run.cursor, batches: run.batches.iter().cloned().collect(), broken: run.broken }
+        Unprojected { cursor: run.cursor, batches: run.batches.iter().cloned().collect(), more: run.gap.is_some() }
     }
 
     /// The tables end at `cursor` now, `batches` further.
@@ -132,6 +146,11 @@ impl Backlog {
         let mut run = self.run(shard).lock();
         run.cursor = Some(cursor);
         run.projected += batches;
+        if run.gap.is_some_and(|gap| gap <= cursor.id) {
+            run.gap = None;
+            let after_gap = std::mem::take(&mut run.after_gap);
+            run.batches.extend(after_gap);
+        }
         while let Some(first) = run.batches.front()
             && first.sealed.id <= cursor.id
         {
@@ -142,7 +161,6 @@ impl Backlog {
         // as the last that was projected.
         run.behind_since = run.batches.front().map(|batch| batch.at).or(run.behind_since);
         if run.end == Some(cursor) {
-            run.broken = false;
             run.behind_since = None;
             run.projected = run.committed;
         }
@@ -165,5 +183,73 @@ impl Backlog {
             lag.1 = run.behind_since.map_or(lag.1, |since| lag.1.max(since.elapsed().as_secs_f64()));
         }
         lag
+    }
+}
+
+fn bytes_of(batches: impl IntoIterator<Item = Arc<Committed>>) -> usize {
+    batches.into_iter().map(|batch| batch.sealed.bytes.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::format::Digest;
+    use gavel_domain::ids::Epoch;
+
+    const SHARD: ShardId = ShardId(0);
+
+    fn id(number: u64) -> BatchId {
+        BatchId { epoch: Epoch(1), number }
+    }
+
+    fn mark(number: u64) -> Mark {
+        Mark { id: id(number), hash: Digest([u8::try_from(number).unwrap(); 32]) }
+    }
+
+    fn push(backlog: &Backlog, number: u64, bytes: usize) {
+        let Mark { id, hash } = mark(number);
+        let sealed = Sealed { shard: SHARD, id, previous: Digest::default(), hash, bytes: vec![0; bytes].into() };
+        backlog.push(SHARD, Committed { sealed: Arc::new(sealed), entries: Vec::new(), at: Instant::now() });
+    }
+
+    fn next(backlog: &Backlog) -> Option<Vec<u64>> {
+        Some(backlog.next(SHARD, 1000)?.batches.iter().map(|batch| batch.sealed.id.number).collect())
+    }
+
+    #[test]
+    fn a_gap_heals_when_the_tables_reach_its_end() {
+        let backlog = Backlog::new(1);
+        backlog.reset(SHARD, None, mark(0));
+        push(&backlog, 1, 10);
+        assert_eq!(next(&backlog), Some(vec![]), "batch 0 is in the journal only");
+        backlog.projected(SHARD, mark(0), 1);
+        push(&backlog, 2, 10);
+        assert_eq!(next(&backlog), Some(vec![1, 2]), "from memory again, though something was always behind");
+        assert!(!backlog.unprojected(SHARD).more);
+
+        push(&backlog, 3, limits::BACKLOG_BYTES);
+        push(&backlog, 4, 10);
+        assert_eq!((next(&backlog), backlog.unprojected(SHARD).more), (Some(vec![1, 2]), true));
+        backlog.projected(SHARD, mark(2), 2);
+        assert_eq!(next(&backlog), Some(vec![]), "3 did not fit");
+        push(&backlog, 5, limits::BACKLOG_BYTES);
+        push(&backlog, 6, 10);
+        backlog.projected(SHARD, mark(4), 2);
+        assert_eq!(next(&backlog), Some(vec![]), "nor did 5, so 4 went too: one gap");
+        backlog.projected(SHARD, mark(5), 1);
+        assert_eq!((next(&backlog), backlog.unprojected(SHARD).more), (Some(vec![6]), false));
+        backlog.projected(SHARD, mark(6), 1);
+        assert_eq!((next(&backlog), backlog.bytes.load(Ordering::Relaxed)), (None, 0));
+    }
+
+    #[test]
+    fn a_recovered_shard_begins_anew() {
+        let backlog = Backlog::new(1);
+        push(&backlog, 1, 10);
+        push(&backlog, 2, limits::BACKLOG_BYTES);
+        push(&backlog, 3, 10);
+        backlog.reset(SHARD, Some(mark(3)), mark(3));
+        assert_eq!((next(&backlog), backlog.bytes.load(Ordering::Relaxed)), (None, 0));
+        assert_eq!(backlog.lag().0, 0);
     }
 }

@@ -2,8 +2,8 @@
 
 use super::backlog::{Backlog, Unprojected};
 use crate::{
-    limits,
-    ports::{Storage, StorageError, journal::Page},
+    ports::{Storage, StorageError},
+    tail::{TRIES, Tail, TailError},
 };
 use gavel_domain::{
     event::{LotEvent, Recorded},
@@ -15,6 +15,10 @@ use gavel_domain::{
 use std::{ops::ControlFlow, sync::Arc};
 
 /// Reads of what is committed. Never touches a shard.
+///
+/// What is not in the tables is looked at before the tables: it can move from there to here in
+/// between, but not back. Where the journal was trimmed under a read, all of it begins again: what is
+/// gone from there is in the tables by then.
 #[derive(Clone)]
 pub struct History {
     storage: Storage,
@@ -42,9 +46,18 @@ impl History {
     /// # Errors
     /// Storage does not answer.
     pub async fn events(&self, lot: LotId, kind: Kind, after: Seq, limit: usize) -> Result<Vec<Arc<Recorded>>, StorageError> {
-        // What is not in the tables must be looked at before the tables: it can move from there to
-        // here in between, but not back.
         let shard = shard_of(lot, self.shards);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.read_events(shard, lot, kind, after, limit).await {
+                Err(TailError::Gap { .. }) if tries < TRIES => {}
+                read => return read.map_err(|error| error.into_storage(shard)),
+            }
+        }
+    }
+
+    async fn read_events(&self, shard: ShardId, lot: LotId, kind: Kind, after: Seq, limit: usize) -> Result<Vec<Arc<Recorded>>, TailError> {
         let fresh = self.backlog.unprojected(shard);
         let tables = &self.storage.tables;
         let rows = match kind {
@@ -73,6 +86,17 @@ impl History {
     /// Storage does not answer.
     pub async fn receipt(&self, lot: LotId, bidder: &BidderId, id: BidId) -> Result<Option<Receipt>, StorageError> {
         let shard = shard_of(lot, self.shards);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.read_receipt(shard, lot, bidder, id).await {
+                Err(TailError::Gap { .. }) if tries < TRIES => {}
+                read => return read.map_err(|error| error.into_storage(shard)),
+            }
+        }
+    }
+
+    async fn read_receipt(&self, shard: ShardId, lot: LotId, bidder: &BidderId, id: BidId) -> Result<Option<Receipt>, TailError> {
         let fresh = self.backlog.unprojected(shard);
         if let Some(receipt) = self.storage.tables.bid(lot, bidder.clone(), id).await? {
             return Ok(Some(receipt));
@@ -123,7 +147,7 @@ impl History {
         shard: ShardId,
         fresh: Unprojected,
         mut visit: impl FnMut(&Arc<Recorded>) -> ControlFlow<()>,
-    ) -> Result<(), StorageError> {
+    ) -> Result<(), TailError> {
         let mut each = |entries: &[Entry]| {
             entries.iter().try_for_each(|entry| match entry {
                 Entry::Lot(recorded) => visit(recorded),
@@ -135,23 +159,15 @@ impl History {
                 return Ok(());
             }
         }
-        if !fresh.broken {
+        if !fresh.more {
             return Ok(());
         }
-        let mut after = fresh.batches.last().map(|batch| batch.sealed.id).or(fresh.cursor.map(|cursor| cursor.id));
+        let place = fresh.batches.last().map(|batch| batch.sealed.mark()).or(fresh.cursor);
+        let mut tail = Tail::after(shard, &self.storage, place);
         loop {
-            let page = Page { after, bytes: limits::READ_BYTES };
-            let batches = self.storage.journal.read(shard, page).await?;
-            let Some(last) = batches.last() else { return Ok(()) };
-            after = Some(last.id);
-            for sealed in &batches {
-                let entries = self.storage.format.open(sealed).map_err(|damage| StorageError {
-                    operation: format!("reading batch {} of shard {shard}", sealed.id),
-                    reason: damage.to_string(),
-                })?;
-                if each(&entries).is_break() {
-                    return Ok(());
-                }
+            let page = tail.next().await?;
+            if page.is_empty() || page.iter().try_for_each(|batch| each(&batch.entries)).is_break() {
+                return Ok(());
             }
         }
     }

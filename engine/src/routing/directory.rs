@@ -3,7 +3,8 @@
 use dashmap::DashMap;
 use gavel_domain::{ids::LotId, time::Timestamp};
 
-/// Committed lots that have an actor, with their time of creation.
+/// Lots that have an actor, with their time of creation: a new one from its creation on, which may
+/// not be durable yet (its shard says so when it is asked).
 #[derive(Debug, Default)]
 pub struct Directory {
     lots: DashMap<LotId, Timestamp>,

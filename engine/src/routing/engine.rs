@@ -11,17 +11,21 @@ use crate::{
         shard::{Node, Shard},
     },
     clock::Clock,
-    commit::{checkpoint, committer, recovery::recover, verify::RecoveryError},
+    commit::{checkpoint, committer, failure::RecoveryError, recovery::recover},
     delivery::{Inlet, Outlet, Outlets, WorkerId, reply::ReplyTo},
     meters::{self, Meters},
     ports::{Storage, StorageError, format::Mark},
-    projection::{backlog::Backlog, history::History, projector::Projector},
+    projection::{
+        backlog::Backlog,
+        history::History,
+        projector::{Projector, Trouble},
+    },
 };
 use actix_rt::Arbiter;
 use gavel_domain::ids::{Epoch, LotId, OwnerId, ShardId, shard_of};
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -70,14 +74,18 @@ pub struct Engine {
     statuses: Arc<Mutex<Vec<watch::Receiver<ShardStatus>>>>,
     arbiters: Arc<Mutex<Vec<Arbiter>>>,
     projecting: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
+    projector_trouble: Trouble,
     stop: CancellationToken,
 }
 
 impl Engine {
     /// Recovers every shard and starts to serve. Must run inside an actix system.
     ///
+    /// A shard whose journal and archive tell different stories is closed (see [`Engine::ready`]);
+    /// the others serve.
+    ///
     /// # Errors
-    /// A shard can't be recovered: nothing serves then.
+    /// A shard can't be recovered for another reason: nothing serves then.
     pub async fn start(storage: Storage, tuning: Tuning) -> Result<Self, RecoveryError> {
         let started = Instant::now();
         let backlog = Arc::new(Backlog::new(tuning.shards));
@@ -98,7 +106,7 @@ impl Engine {
         let (mut inboxes, mut statuses, mut arbiters, mut starting) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for thread in 0..threads {
             let (inbox, requests) = inbox(tuning.inbox);
-            let (ready, is_ready) = oneshot::channel();
+            let (ready, is_ready) = oneshot::channel::<Ready>();
             let arbiter = Arbiter::new();
             let (node, cursors) = (Arc::clone(&node), cursors.clone());
             arbiter.spawn_fn(move || {
@@ -108,13 +116,14 @@ impl Engine {
             starting.push(is_ready);
             arbiters.push(arbiter);
         }
-        for ready in starting {
-            let shards = ready.await.map_err(|_| RecoveryError::Fenced { shard: ShardId(0) })?;
+        for (thread, ready) in starting.into_iter().enumerate() {
+            let shards = ready.await.map_err(|_| RecoveryError::ThreadDied { thread })?;
             statuses.extend(shards?);
         }
         node.meters.recovery_seconds.record(started.elapsed());
         let stop = CancellationToken::new();
-        let projector = Projector { storage, backlog, shards: tuning.shards, views: HashMap::new() };
+        let projector = Projector::new(storage, backlog, tuning.shards);
+        let projector_trouble = projector.trouble();
         let projecting = projector.run_apart(stop.clone()).map_err(|reason| RecoveryError::Storage {
             shard: ShardId(0),
             error: StorageError { operation: "starting the projector".to_owned(), reason: reason.to_string() },
@@ -127,6 +136,7 @@ impl Engine {
             statuses: Arc::new(Mutex::new(statuses)),
             arbiters: Arc::new(Mutex::new(arbiters)),
             projecting: Arc::new(Mutex::new(Some(projecting))),
+            projector_trouble,
             stop,
         })
     }
@@ -195,7 +205,15 @@ impl Engine {
     /// How the shards are.
     #[must_use]
     pub fn shards(&self) -> Vec<ShardStatus> {
-        self.statuses.lock().iter().map(|status| status.borrow().clone()).collect()
+        let statuses = self.statuses.lock();
+        let now = statuses.iter().map(|watching| {
+            let mut status = watching.borrow().clone();
+            if watching.has_changed().is_err() {
+                status.trouble.get_or_insert_with(|| "its thread has ended".to_owned());
+            }
+            status
+        });
+        now.collect()
     }
 
     /// Batches that the tables don't hold yet, and the age of the oldest in seconds.
@@ -224,6 +242,7 @@ impl Engine {
         let mut troubles: Vec<String> =
             [journal, tables].into_iter().filter_map(Result::err).map(|error: StorageError| error.to_string()).collect();
         troubles.extend(self.shards().into_iter().filter_map(|shard| Some(format!("shard {}: {}", shard.shard, shard.trouble?))));
+        troubles.extend(self.projector_trouble.lock().clone());
         if troubles.is_empty() { Ok(()) } else { Err(troubles) }
     }
 
@@ -263,10 +282,13 @@ async fn run_arbiter(
     let recoveries = own.map(|id| {
         let (node, cursor) = (Arc::clone(&node), cursors.get(&id).copied());
         async move {
-            let recovered = recover(id, &node.storage, node.tuning.owner, cursor, node.clock.now()).await?;
-            let shard = Shard::new(id, node);
-            shard.serve(recovered, cursor);
-            Ok::<_, RecoveryError>(shard)
+            let shard = Shard::new(id, Arc::clone(&node));
+            match recover(id, &node.storage, node.tuning.owner, cursor, node.clock.now()).await {
+                Ok(recovered) => shard.serve(recovered, cursor),
+                Err(fork @ RecoveryError::Forked { .. }) => shard.close(fork.to_string()),
+                Err(error) => return Err(error),
+            }
+            Ok(shard)
         }
     });
     let shards = match futures_util::future::try_join_all(recoveries).await {
@@ -276,9 +298,8 @@ async fn run_arbiter(
     let mut by_id: Vec<Option<Rc<Shard>>> = vec![None; usize::from(count)];
     let mut statuses = Vec::new();
     for shard in shards {
-        let (status, watching) = watch::channel(shard.status());
-        statuses.push(watching);
-        actix_rt::spawn(committer::commit(Rc::clone(&shard), status));
+        statuses.push(shard.status());
+        actix_rt::spawn(committer::commit(Rc::clone(&shard)));
         actix_rt::spawn(checkpoint::keep_up(Rc::clone(&shard)));
         let at = usize::from(shard.id.0);
         by_id[at] = Some(shard);

@@ -6,7 +6,7 @@
 
 use super::{
     fault::failed,
-    rows::{RowError, read_mark, read_shard},
+    rows::{RowError, read_mark},
     writer::{Job, JobError, Step, Writer},
 };
 use futures_util::{FutureExt as _, future::BoxFuture};
@@ -58,11 +58,6 @@ impl Snapshots for SqliteSnapshots {
         let job = Save::new(shard, changed, removed);
         async move { writer.run(format!("saving shard {shard}"), job).await }.boxed()
     }
-
-    fn markers(&self) -> PortFuture<Vec<(ShardId, Mark)>, StorageError> {
-        let readers = self.readers.clone();
-        async move { markers(&readers).await.map_err(|e| failed("reading the snapshots' markers", e)) }.boxed()
-    }
 }
 
 async fn load(readers: &SqlitePool, shard: ShardId) -> Result<Option<SnapshotSet>, RowError> {
@@ -87,11 +82,6 @@ async fn load_one(readers: &SqlitePool, shard: ShardId, key: &EntityKey) -> Resu
     let bytes: Option<Vec<u8>> = row.try_get(0)?;
     let marker = read_mark(&row, 1)?;
     Ok(bytes.map(|bytes| (marker, bytes)))
-}
-
-async fn markers(readers: &SqlitePool) -> Result<Vec<(ShardId, Mark)>, RowError> {
-    let rows = sqlx::query("SELECT shard, epoch, number, hash FROM markers ORDER BY shard").fetch_all(readers).await?;
-    rows.iter().map(|row| Ok((read_shard(row, 0)?, read_mark(row, 1)?))).collect()
 }
 
 /// The numbers are on disk.

@@ -58,7 +58,7 @@ const BID_NAMED: &str =
 /// The embedded tables.
 pub(super) struct SqliteTables {
     place: Place,
-    /// None after it was lost, and after closing.
+    /// The one connection that writes, locked for a transaction at a time.
     writer: Arc<Mutex<Writing>>,
     readers: SqlitePool,
     format: Arc<RecordFormat>,

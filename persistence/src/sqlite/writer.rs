@@ -217,11 +217,13 @@ impl Task {
         match appended {
             Ok(appended) => {
                 let all = appended == group.len() as u64;
+                if all {
+                    group.iter().for_each(|append| self.count(&append.batch));
+                } else {
+                    self.recount().await;
+                }
                 for append in group.drain(..) {
                     let outcome = if all { Ok(()) } else { self.is_at_the_end(&append.batch).await };
-                    if outcome.is_ok() {
-                        self.count(&append.batch);
-                    }
                     // Whoever asked may have gone; the batch stays.
                     drop(append.done.send(outcome));
                 }
@@ -246,6 +248,15 @@ impl Task {
         let bytes = batch.bytes.len() as u64;
         self.shared.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.shared.log_bytes.fetch_add(bytes + LOG_BYTES_PER_ROW, Ordering::Relaxed);
+    }
+
+    /// After a group of which some were refused, or had been there before.
+    async fn recount(&mut self) {
+        let counted = async { kept_bytes(self.conn().await?).await };
+        match counted.await {
+            Ok(kept) => self.shared.kept_bytes.store(kept, Ordering::Relaxed),
+            Err(e) => tracing::warn!(error = %e, "the journal's bytes were not counted"),
+        }
     }
 
     /// One statement, one transaction. Gives the number of batches that were appended.

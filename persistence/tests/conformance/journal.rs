@@ -233,6 +233,8 @@ pub async fn kept_bytes_are_counted<B: Backend>() {
     let appended = Stream::new(&storage, 0).grow(3).await;
     let bytes: u64 = appended.iter().map(|batch| batch.bytes.len() as u64).sum();
     assert_eq!(storage.journal.kept_bytes(), bytes);
+    storage.journal.append(Arc::clone(&appended[2])).await.expect("it is there already");
+    assert_eq!(storage.journal.kept_bytes(), bytes, "a retry is counted once");
     storage.journal.ping().await.expect("writable");
     let backend = backend.restarted().await;
     assert_eq!(backend.ports().journal.kept_bytes(), bytes);

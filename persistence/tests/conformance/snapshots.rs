@@ -34,7 +34,6 @@ pub async fn nothing_saved_is_none<B: Backend>() {
     let storage = backend.ports();
     assert_eq!(loaded(&storage, 0).await, None);
     assert_eq!(storage.snapshots.load_one(ShardId(0), EntityKey::Keys).await.expect("readable"), None);
-    assert!(storage.snapshots.markers().await.expect("readable").is_empty());
 }
 
 pub async fn what_is_saved_is_loaded<B: Backend>() {
@@ -104,9 +103,6 @@ pub async fn shards_are_apart<B: Backend>() {
     storage.snapshots.save(ShardId(63), second.clone(), vec![]).await.expect("saved");
     assert_eq!(loaded(&storage, 0).await, Some(first));
     assert_eq!(loaded(&storage, 63).await, Some(second));
-    let mut markers = storage.snapshots.markers().await.expect("readable");
-    markers.sort_by_key(|(shard, _)| *shard);
-    assert_eq!(markers, [(ShardId(0), mark(1)), (ShardId(63), mark(2))]);
 }
 
 pub async fn a_restart_keeps_snapshots<B: Backend>() {

@@ -5,12 +5,16 @@
 //! leaves when every batch it could depend on is durable, in the order in which it was staged.
 
 use crate::shard::batch::Entry;
+use std::collections::VecDeque;
 
 /// Entries that wait to become durable, and the outputs that wait with them.
 #[derive(Debug)]
 pub struct Staging<O> {
-    pending: Staged<O>,
+    /// The next batches, oldest first, none of them empty. What is staged goes into the last.
+    pending: VecDeque<Staged<O>>,
     in_flight: Option<Staged<O>>,
+    /// The last batch is full: the next entry begins another.
+    full: bool,
 }
 
 #[derive(Debug)]
@@ -27,25 +31,31 @@ impl<O> Default for Staged<O> {
 
 impl<O> Default for Staging<O> {
     fn default() -> Self {
-        Self { pending: Staged::default(), in_flight: None }
+        Self { pending: VecDeque::new(), in_flight: None, full: false }
     }
 }
 
 impl<O> Staging<O> {
-    /// Adds an entry to the next batch.
+    /// A request (or a deadline) begins: all that it stages goes into one batch, a new one if the
+    /// last holds `most` entries already.
+    pub fn begin(&mut self, most: usize) {
+        self.full = self.pending.back().is_some_and(|last| last.entries.len() >= most);
+    }
+
+    /// Adds an entry to the last batch.
     pub fn stage(&mut self, entry: Entry) {
-        self.pending.entries.push(entry);
+        let full = std::mem::take(&mut self.full);
+        match self.pending.back_mut() {
+            Some(last) if !full => last.entries.push(entry),
+            _ => self.pending.push_back(Staged { entries: vec![entry], outputs: Vec::new() }),
+        }
     }
 
     /// Withholds an output behind all that is staged or in flight; gives it back at once where
     /// nothing is.
     #[must_use = "an output that is given back may leave now"]
     pub fn withhold(&mut self, output: O) -> Option<O> {
-        if !self.pending.entries.is_empty() {
-            self.pending.outputs.push(output);
-            return None;
-        }
-        match &mut self.in_flight {
+        match self.pending.back_mut().or(self.in_flight.as_mut()) {
             Some(batch) => {
                 batch.outputs.push(output);
                 None
@@ -56,10 +66,10 @@ impl<O> Staging<O> {
 
     /// The entries of the next batch, if one may fly: none is in flight and something is staged.
     pub fn take(&mut self) -> Option<&[Entry]> {
-        if self.in_flight.is_some() || self.pending.entries.is_empty() {
+        if self.in_flight.is_some() {
             return None;
         }
-        self.in_flight = Some(std::mem::take(&mut self.pending));
+        self.in_flight = self.pending.pop_front();
         self.in_flight.as_ref().map(|batch| batch.entries.as_slice())
     }
 
@@ -72,18 +82,28 @@ impl<O> Staging<O> {
     /// is the journal's to tell), then those of the next.
     pub fn abandon(&mut self) -> (Vec<O>, Vec<O>) {
         let in_flight = self.in_flight.take().map(|batch| batch.outputs).unwrap_or_default();
-        (in_flight, std::mem::take(&mut self.pending).outputs)
+        (in_flight, std::mem::take(&mut self.pending).into_iter().flat_map(|batch| batch.outputs).collect())
     }
 
     /// Every entry that is not known to be durable, oldest first.
     pub fn uncommitted(&self) -> impl Iterator<Item = &Entry> {
-        self.in_flight.iter().chain([&self.pending]).flat_map(|batch| &batch.entries)
+        self.batches().flat_map(|batch| &batch.entries)
     }
 
-    /// Entries in the next batch so far.
+    fn batches(&self) -> impl Iterator<Item = &Staged<O>> {
+        self.in_flight.iter().chain(&self.pending)
+    }
+
+    /// Entries that wait for a batch to fly.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.pending.entries.len()
+        self.pending.iter().map(|batch| batch.entries.len()).sum()
+    }
+
+    /// Outputs that are withheld.
+    #[must_use]
+    pub fn withheld(&self) -> usize {
+        self.batches().map(|batch| batch.outputs.len()).sum()
     }
 
     /// Whether an append is under way.
@@ -144,5 +164,22 @@ mod tests {
         assert_eq!((staging.pending(), staging.in_flight(), staging.uncommitted().count()), (0, false, 0));
         assert_eq!(staging.abandon(), (vec![], vec![]));
         assert_eq!(staging.committed(), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_full_batch_is_followed_by_another_and_a_request_stays_whole() {
+        let mut staging = Staging::default();
+        for (request, entries) in [("first", 2), ("second", 3), ("third", 1)] {
+            staging.begin(3);
+            (0..entries).for_each(|n| staging.stage(entry(n)));
+            assert_eq!(staging.withhold(request), None);
+        }
+        staging.begin(3);
+        assert_eq!(staging.withhold("read"), None);
+        assert_eq!((staging.pending(), staging.withheld()), (6, 4));
+        assert_eq!(staging.take().map(<[Entry]>::len), Some(5), "the second request began in a batch that had room");
+        assert_eq!(staging.committed().1, ["first", "second"]);
+        assert_eq!(staging.take().map(<[Entry]>::len), Some(1));
+        assert_eq!(staging.committed().1, ["third", "read"]);
     }
 }
