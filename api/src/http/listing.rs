@@ -21,6 +21,7 @@ use gavel_domain::{
     time::Timestamp,
 };
 use gavel_engine::{
+    Engine,
     ports::tables::LotsPage,
     request::{Ask, Reply},
 };
@@ -85,7 +86,7 @@ pub(super) async fn list(request: HttpRequest, caller: Caller, api: web::Data<Ap
     let audience = audience(&caller);
     let wanted =
         |view: &LotView| status.is_none_or(|status| view.status == status) && (view.status != Status::Draft || audience == Audience::House);
-    let mut found = merged(&api, after, status, paging.limit + 1, as_bidder(&caller), wanted).await?;
+    let mut found = merged(&api.engine, after, status, paging.limit + 1, as_bidder(&caller), wanted).await?;
     let more = found.len() > paging.limit;
     found.truncate(paging.limit);
     let next = found.last().filter(|_| more).map(|(view, _)| Paging::encode(&format!("{}.{}", view.created_at.as_millis(), view.id)));
@@ -110,23 +111,23 @@ fn parse_place(text: &str) -> Result<Place, Problem> {
 /// Goes through the tables a stretch at a time, and in each asks only the live lots that can still come before the last of
 /// the page: a page costs what is on it, not what there is.
 async fn merged(
-    api: &Api,
+    engine: &Engine,
     after: Option<Place>,
     status: Option<Status>,
     limit: usize,
     bidder: Option<BidderId>,
     wanted: impl Fn(&LotView) -> bool,
 ) -> Result<Vec<(LotView, Option<Own>)>, Problem> {
-    let history = api.engine.history();
+    let history = engine.history();
     // Own standings of live lots come with them, the others' are read for those that are shown.
     let mut found: BTreeMap<Place, (LotView, Option<Option<Own>>)> = BTreeMap::new();
-    let mut living = api.engine.directory().after(after).into_iter().peekable();
+    let mut living = engine.directory().after(after).into_iter().peekable();
     let (mut from, at_once) = (after, limit.max(AT_ONCE));
     loop {
         let rows = history.tables().lots(LotsPage { status, after: from, limit: at_once }).await.map_err(unreadable)?;
         let end = rows.last().filter(|_| rows.len() == at_once).map(|last| (last.created_at, last.id));
         // A live lot's row may be behind it: only rows of lots that are not live count.
-        for view in rows.into_iter().filter(|view| !api.engine.directory().holds(view.id) && wanted(view)) {
+        for view in rows.into_iter().filter(|view| !engine.directory().holds(view.id) && wanted(view)) {
             found.insert((view.created_at, view.id), (view, None));
         }
         loop {
@@ -136,7 +137,7 @@ async fn merged(
             if places.is_empty() {
                 break;
             }
-            let asked = places.iter().map(|(_, lot)| api.engine.ask(*lot, Ask::View { bidder: bidder.clone() }));
+            let asked = places.iter().map(|(_, lot)| engine.ask(*lot, Ask::View { bidder: bidder.clone() }));
             for (reply, (_, lot)) in join_all(asked).await.into_iter().zip(&places) {
                 let (view, own) = match reply {
                     Reply::Lot(answer) => (answer.view, Some(answer.own)),
@@ -168,3 +169,6 @@ async fn merged(
     }
     Ok(shown)
 }
+
+#[cfg(test)]
+mod tests;

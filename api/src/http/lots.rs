@@ -113,9 +113,13 @@ pub(super) async fn change(
     caller.require_known(Role::Auctioneer)?;
     let lot = lot_id(&lot)?;
     let expected = Expected::of(&request)?;
+    merged_anew(&expected, async || change_once(&api, &caller, lot, &expected, &body).await).await
+}
+
+/// With `*` any state will do: a bid that came between is no reason to fail, unless one always does.
+async fn merged_anew<T>(expected: &Expected, mut once: impl AsyncFnMut() -> Result<T, Problem>) -> Result<T, Problem> {
     for _ in 0..TRIES {
-        match change_once(&api, &caller, lot, &expected, &body).await {
-            // With `*` any state will do: a bid that came between is no reason to fail.
+        match once().await {
             Err(problem) if problem.code() == Code::PreconditionFailed && matches!(expected, Expected::Any) => {}
             answered => return answered,
         }
@@ -160,33 +164,33 @@ fn check_change(spec: &LotSpec, before: &gavel_domain::lot::view::LotView, api: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{auth::Principal, config::Settings};
+    use crate::{auth::Principal, config::Settings, http::small_engine};
     use actix_web::test::TestRequest;
-    use gavel_domain::ids::OwnerId;
-    use gavel_engine::routing::engine::Tuning;
-    use gavel_persistence::sqlite::{EmbeddedStorage, OpenOptions};
 
-    async fn engine(dir: &std::path::Path) -> (Engine, EmbeddedStorage) {
-        let options = OpenOptions::new(4, tokio::runtime::Handle::current());
-        let storage = EmbeddedStorage::open(dir, options).await.unwrap().storage;
-        let tuning = Tuning {
-            owner: OwnerId(Uuid::now_v7()),
-            shards: 4,
-            arbiters: 1,
-            inbox: 100,
-            journal_max_bytes: 1 << 30,
-            checkpoint_bytes: 1 << 20,
-            checkpoint_after: Duration::from_secs(30),
-            evict_after: None,
+    #[actix_web::test]
+    async fn a_change_is_merged_anew_some_times_and_no_more() {
+        let tried = std::cell::Cell::new(0);
+        let bids_until = |last: usize| {
+            let tried = &tried;
+            tried.set(0);
+            async move || {
+                tried.set(tried.get() + 1);
+                if tried.get() < last { Err(Problem::new(Code::PreconditionFailed, "")) } else { Ok(tried.get()) }
+            }
         };
-        (Engine::start(storage.ports(), tuning).await.unwrap(), storage)
+        let code = |answer: Result<usize, Problem>| answer.map_err(|problem| problem.code());
+        assert_eq!(code(merged_anew(&Expected::Any, bids_until(TRIES)).await), Ok(TRIES));
+        assert_eq!(code(merged_anew(&Expected::Any, bids_until(usize::MAX)).await), Err(Code::Overloaded));
+        assert_eq!(tried.get(), TRIES);
+        assert_eq!(code(merged_anew(&Expected::One(vec![]), bids_until(2)).await), Err(Code::PreconditionFailed));
+        assert_eq!(tried.get(), 1);
     }
 
     /// A lot under a key's first name that the key says nothing of: as it is after the key's day.
     #[actix_web::test]
     async fn a_key_whose_day_is_over_makes_the_next_lot_and_retries_find_it() {
         let dir = tempfile::tempdir().unwrap();
-        let (engine, storage) = engine(dir.path()).await;
+        let (engine, storage) = small_engine::start(dir.path(), |tables| tables).await;
         let who = Principal { sub: "house".parse().unwrap(), role: Role::Auctioneer, expires_at: u64::MAX };
         let request = TestRequest::post().uri("/v1/lots").insert_header(("Idempotency-Key", "monday")).to_http_request();
         let spec = LotSpecBody::parse(br#"{"title":"A","rules":{"format":"english","start_price":1},"closes_at":null}"#);

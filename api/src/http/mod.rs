@@ -14,6 +14,8 @@ mod lots;
 pub mod problem;
 pub mod reject;
 pub(crate) mod request_log;
+#[cfg(test)]
+mod small_engine;
 
 use crate::{config::Settings, pages, telemetry::Metrics};
 use actix_web::web;
