@@ -14,12 +14,15 @@ use actix_web::{App, HttpServer, middleware::from_fn, web};
 use gavel_domain::ids::OwnerId;
 use gavel_engine::{Engine, routing::engine::Tuning};
 use gavel_persistence::sqlite::{EmbeddedStorage, FoundState, OpenError, OpenOptions, Opened};
-use std::{net::SocketAddr, rc::Rc, time::Duration};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Beyond the drain window, for the last sockets' close frames.
 const LINGER: Duration = Duration::from_millis(200);
+
+/// Connections of one worker: no bound here. Sockets have `limits.sockets`, and who comes beyond it is told so.
+const CONNECTIONS: usize = u32::MAX as usize;
 
 /// Why a server did not start, or ended. One line for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -80,11 +83,13 @@ pub async fn start(settings: Settings, metrics: Metrics) -> Result<Server, Serve
         checkpoint_after: settings.engine.checkpoint,
         evict_after: settings.engine.evict_after,
     };
-    let engine = Engine::start(storage.ports(), tuning).await.map_err(|error| ServerError::Recovery(error.to_string()))?;
+    let ports = storage.ports();
+    let journal = Arc::clone(&ports.journal);
+    let engine = Engine::start(ports, tuning).await.map_err(|error| ServerError::Recovery(error.to_string()))?;
 
     let draining = CancellationToken::new();
     let gate = web::Data::new(Gate::new(keys.clone(), settings.access.anonymous));
-    let api = web::Data::new(Api::new(engine.clone(), settings.clone(), metrics.clone(), draining.clone()));
+    let api = web::Data::new(Api::new(engine.clone(), journal, settings.clone(), metrics.clone(), draining.clone()));
     let configured = web::Data::new(settings.clone());
     let (window, limits, hub_engine, hub_draining) = (settings.server.drain, settings.limits.clone(), engine.clone(), draining.clone());
     let server = HttpServer::new(move || {
@@ -98,14 +103,16 @@ pub async fn start(settings: Settings, metrics: Metrics) -> Result<Server, Serve
             .app_data(web::Data::clone(&gate))
             .app_data(web::Data::clone(&api))
             .app_data(web::Data::clone(&configured))
-            .service(web::resource("/v1/ws").route(web::get().to(ws::connect)))
-            .configure(|routes| http::routes(routes, &api))
+            .service(web::resource("/v1/ws").route(web::get().to(ws::connect)).default_service(http::problem::method_not_allowed("GET")))
+            .configure(http::routes)
     });
     let listen = settings.server.listen;
     let server = server
         .workers(settings.server.worker_count())
         .on_connect(ws::on_connect(settings.server.tcp_user_timeout))
-        .shutdown_timeout(settings.server.shutdown.as_secs().max(1))
+        .max_connections(CONNECTIONS)
+        // Whole seconds; the exact time is kept below.
+        .shutdown_timeout(settings.server.shutdown.as_secs() + 1)
         .backlog(4096)
         .disable_signals()
         .bind(listen)
@@ -173,7 +180,9 @@ impl Server {
         draining.cancel();
         // Give the sockets their time to leave, but don't wait for nobody.
         let _ = tokio::time::timeout(settings.server.drain + LINGER, ws::all_gone()).await;
-        handle.stop(true).await;
+        if tokio::time::timeout(settings.server.shutdown, handle.stop(true)).await.is_err() {
+            tracing::warn!("requests in flight are given up: server.shutdown_ms is over");
+        }
         engine.shut_down().await;
         if let Err(error) = storage.close().await {
             tracing::warn!(%error, "storage did not close cleanly");

@@ -61,6 +61,11 @@ pub enum KeyError {
 
 /// The bytes of an existing file that only its owner may use; a public key may be read by all.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
+    read_unless_exposed(path, is_public)
+}
+
+/// Leaves alone who may read the file where `may_be_exposed` says so of its contents.
+fn read_unless_exposed(path: &Path, may_be_exposed: fn(&[u8]) -> bool) -> Result<Vec<u8>, KeyError> {
     let failed = |source| KeyError::Read { path: path.to_path_buf(), source };
     let mut file = File::open(path).map_err(failed)?;
     // Asked of the open file, so that what was checked is what is read.
@@ -68,7 +73,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(failed)?;
     let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 && !is_public(&bytes) {
+    if mode & 0o077 != 0 && !may_be_exposed(&bytes) {
         return Err(KeyError::Exposed { path: path.to_path_buf(), mode });
     }
     Ok(bytes)
@@ -79,9 +84,20 @@ pub(super) fn is_public(pem: &[u8]) -> bool {
     text.contains("PUBLIC KEY-----") && !text.contains("PRIVATE KEY-----")
 }
 
-/// The HS256 secret of an existing file.
+/// Whether a text is a key in PEM. As an HS256 secret it would be a mistake: one meant for another algorithm, and public
+/// perhaps.
+#[must_use]
+pub fn is_pem(text: &str) -> bool {
+    text.contains("-----BEGIN")
+}
+
+/// The HS256 secret of an existing file, which is never anybody else's to read.
 pub(super) fn read_secret(path: &Path) -> Result<Vec<u8>, KeyError> {
-    let bytes = read(path)?;
+    let bytes = read_unless_exposed(path, |_| false)?;
+    if is_pem(&String::from_utf8_lossy(&bytes)) {
+        let reason = "holds a key in PEM, which is no HS256 secret: set auth.algorithm to the key's";
+        return Err(KeyError::Unusable { path: path.to_path_buf(), reason });
+    }
     let secret = bytes.trim_ascii();
     if secret.len() < MIN_SECRET_BYTES {
         return Err(KeyError::Short { path: path.to_path_buf(), length: secret.len() });
@@ -147,6 +163,22 @@ mod tests {
         let entries = fs::read_dir(path.parent().unwrap()).unwrap().count();
         assert_eq!(entries, 1, "no draft is left");
         assert_ne!(read_or_create_secret(&dir.path().join("other")).unwrap(), secret);
+    }
+
+    #[test]
+    fn a_pem_key_is_no_hs256_secret_and_no_secret_may_be_read_by_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let body = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+        for (kind, mode) in [("PUBLIC", 0o644), ("PUBLIC", 0o600), ("PRIVATE", 0o600)] {
+            fs::write(&path, format!("-----BEGIN {kind} KEY-----\n{body}\n-----END {kind} KEY-----\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let error = read_secret(&path).expect_err("a PEM").to_string();
+            assert!(error.contains(if mode == 0o600 { "PEM" } else { "0644" }), "{error}");
+        }
+        fs::write(&path, "a public text that says PUBLIC KEY----- but is a secret").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(read_secret(&path), Err(KeyError::Exposed { .. })));
     }
 
     #[test]

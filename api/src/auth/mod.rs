@@ -13,7 +13,7 @@ mod ttl;
 
 pub use credentials::{Offer, SUBPROTOCOL_PREFIX, from_authorization, from_subprotocols};
 pub use extract::{AccessError, Caller, Gate};
-pub use key_file::{KeyError, MIN_SECRET_BYTES};
+pub use key_file::{KeyError, MIN_SECRET_BYTES, is_pem};
 pub use role::{Role, RoleError};
 pub use subject::{Subject, SubjectError};
 pub use token::{AUDIENCE, AuthError, IssueError, Principal, TokenKeys};

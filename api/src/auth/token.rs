@@ -22,7 +22,7 @@ pub struct Principal {
     pub sub: Subject,
     /// The token's `role`.
     pub role: Role,
-    /// The token's `exp`, in seconds since the Unix epoch; leeway not included.
+    /// When it is taken no more, in seconds since the Unix epoch: the token's `exp`, and the leeway configured.
     pub expires_at: u64,
 }
 
@@ -184,9 +184,10 @@ impl TokenKeys {
                 _ if names_foreign_algorithm(token) => AuthError::Algorithm,
                 _ => AuthError::Malformed,
             })?;
-        let principal = principal(&data.claims)?;
+        let mut principal = principal(&data.claims)?;
+        principal.expires_at = principal.expires_at.saturating_add(self.validation.leeway);
         // RFC 7519, section 4.1.4: not "on or after" that second; the library still takes the second itself.
-        if principal.expires_at.saturating_add(self.validation.leeway) <= jsonwebtoken::get_current_timestamp() {
+        if principal.expires_at <= jsonwebtoken::get_current_timestamp() {
             return Err(AuthError::Expired);
         }
         Ok(principal)

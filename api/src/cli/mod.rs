@@ -131,7 +131,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: Command) -> Result<(), CliError> {
     match command {
-        // The two commands that need the engine are wired where it is: `serve::run(&args)`, `replay::run(&args)`.
         Command::Serve(args) => serve::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Token(args) => token::run(&args),

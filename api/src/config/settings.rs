@@ -8,6 +8,11 @@ use super::value::{
 };
 use crate::auth::Ttl;
 use actix_web::http::Uri;
+use gavel_domain::{
+    lot::increments::{Increment, Increments},
+    money::Amount,
+};
+use gavel_engine::limits::WORKERS;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
@@ -17,6 +22,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const MAX: u64 = u32::MAX as u64;
+/// The largest WebSocket frame that can be allowed: it is held in memory until all of it is here, before it is known who
+/// sends it.
+const MAX_FRAME_BYTES: usize = 16 << 20;
 /// Amounts stay below this, so that a JavaScript number holds them exactly.
 const MAX_AMOUNT: u64 = (1 << 53) - 1;
 
@@ -54,8 +62,8 @@ pub struct Server {
     /// Address and port; port 0 lets the system choose.
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
-    /// HTTP threads; 0 = available parallelism (see [`Server::worker_count`]).
-    #[serde(deserialize_with = "integer::<0, 1024, _, _>")]
+    /// HTTP threads, 0–64; 0 = available parallelism (see [`Server::worker_count`]).
+    #[serde(deserialize_with = "integer::<0, { WORKERS as u64 }, _, _>")]
     pub workers: usize,
     /// Directory of journal, tables and key.
     #[serde(deserialize_with = "directory")]
@@ -114,8 +122,8 @@ pub struct Limits {
     /// Time over the rate after which a socket is closed.
     #[serde(rename = "rate_limited_close_ms", deserialize_with = "millis_or_off", serialize_with = "show_millis_or_off")]
     pub rate_limited_close: Option<Duration>,
-    /// Bytes of a WebSocket frame.
-    #[serde(deserialize_with = "count_or_off", serialize_with = "show_count_or_off")]
+    /// Bytes of a WebSocket frame, at most 16 MiB; none = that most (see [`Limits::frame_limit`]).
+    #[serde(deserialize_with = "frame_bytes", serialize_with = "show_count_or_off")]
     pub frame_bytes: Option<NonZeroUsize>,
     /// Lots joined by a socket.
     #[serde(deserialize_with = "count_or_off", serialize_with = "show_count_or_off")]
@@ -292,10 +300,28 @@ impl Settings {
 }
 
 impl Server {
-    /// Threads to start: as configured, or one for each processor available.
+    /// Threads to start: as configured, or one for each processor available; never more than the engine serves.
     #[must_use]
     pub fn worker_count(&self) -> usize {
-        threads(self.workers)
+        threads(self.workers).min(WORKERS)
+    }
+}
+
+impl Lots {
+    /// The default increments as the rules take them.
+    ///
+    /// # Errors
+    /// None that the configuration's own check would not have found.
+    pub fn increments(&self) -> Result<Increments, String> {
+        increments_of(&self.default_increments)
+    }
+}
+
+impl Limits {
+    /// The bound of a frame's payload, in bytes, that holds.
+    #[must_use]
+    pub fn frame_limit(&self) -> usize {
+        self.frame_bytes.map_or(MAX_FRAME_BYTES, NonZeroUsize::get)
     }
 }
 
@@ -312,6 +338,10 @@ fn threads(configured: usize) -> usize {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,
     }
+}
+
+fn frame_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<NonZeroUsize>, D::Error> {
+    integer::<0, { MAX_FRAME_BYTES as u64 }, usize, D>(from).map(NonZeroUsize::new)
 }
 
 fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
@@ -343,6 +373,7 @@ fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D:
     };
     match text.trim() {
         "" => Ok(None),
+        pem if crate::auth::is_pem(pem) => Err(D::Error::custom("holds a key in PEM, which is no HS256 secret")),
         short if short.len() < crate::auth::MIN_SECRET_BYTES => {
             Err(D::Error::custom(format!("expected {} bytes or more, got {}", crate::auth::MIN_SECRET_BYTES, short.len())))
         }
@@ -386,7 +417,17 @@ fn increments<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IncrementRow>, D
         let (before, after) = (pair[0].from, pair[1].from);
         return Err(D::Error::custom(format!("expected rows ascending by from, got {after} after {before}")));
     }
-    Ok(rows)
+    match increments_of(&rows) {
+        Ok(_) => Ok(rows),
+        Err(reason) => Err(D::Error::custom(reason)),
+    }
+}
+
+/// The rows as the rules take them.
+fn increments_of(rows: &[IncrementRow]) -> Result<Increments, String> {
+    let amount = |minor| Amount::new(minor).map_err(|error| error.to_string());
+    let rows = rows.iter().map(|row| Ok(Increment { from: amount(row.from)?, step: amount(row.step)? }));
+    Increments::new(rows.collect::<Result<Vec<_>, String>>()?).map_err(|error| error.to_string())
 }
 
 fn origins<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {

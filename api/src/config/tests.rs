@@ -78,6 +78,11 @@ fn a_wrong_file_is_told_by_line_key_and_reason() {
     refused_file("currencies = []", &["g.toml:1:14", "at least one"]);
     refused_file("[lots]\ndefault_increments = [{from=0,step=1},\n{from=0,step=2}]", &["g.toml:2:22", "0 after 0"]);
     refused_file("[lots]\ndefault_increments = [{from=0,\nstep=0}]", &["g.toml:3:6", "lots.default_increments.0.step", "`0`"]);
+    let rows: Vec<_> = (0..101).map(|from| format!("{{from={from},step=1}}")).collect();
+    let many = format!("[lots]\ndefault_increments = [{}]", rows.join(","));
+    refused_file(&many, &["g.toml:2:22", "lots.default_increments: at most 100 rows"]);
+    refused_file("[server]\nworkers = 65", &["g.toml:2:11", "server.workers", "`65`, expected an integer from 0 to 64"]);
+    refused_file("[limits]\nframe_bytes = 16777217", &["g.toml:2:15", "limits.frame_bytes", "from 0 to 16777216"]);
     refused_file("[log]\nfilter = \"a=b=c\"", &["g.toml:2:10", "log.filter: not a log filter"]);
     refused_file("[auth]\ntoken_ttl = \"12\"", &["g.toml:2:13", "auth.token_ttl", "12h"]);
     refused_file("[auth]\nleeway_ms = 1500", &["g.toml:2:13", "auth.leeway_ms: expected whole seconds"]);
@@ -141,6 +146,8 @@ fn zero_switches_off() {
     let settings = load(Some("limits.requests_per_second = 0\nlimits.pong_timeout_ms = 0"), &[], &Overrides::default());
     let settings = settings.unwrap();
     assert_eq!((settings.limits.requests_per_second, settings.limits.pong_timeout), (None, None));
+    let settings = load(Some("limits.frame_bytes = 0"), &[], &Overrides::default()).unwrap();
+    assert_eq!(settings.limits.frame_limit(), 16 << 20, "no switch: a frame is held in memory until it is whole");
 }
 
 #[test]
@@ -159,6 +166,9 @@ fn secrets_are_never_shown() {
         let error = load(Some(wrong), &[], &Overrides::default()).unwrap_err();
         assert!(error.contains("g.toml:2:") && error.contains("********") && !error.contains("123456789"), "{error}");
     }
+    let pem = "-----BEGIN PUBLIC KEY-----MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=-----END PUBLIC KEY-----";
+    let error = load(None, &[("GAVEL__AUTH__SECRET", pem)], &Overrides::default()).unwrap_err();
+    assert!(error.contains("PEM") && !error.contains("MCow"), "{error}");
     let error = load(None, &[("GAVEL__AUTH__SECRET", "123456789")], &Overrides::default()).unwrap_err();
     assert!(error.contains("GAVEL__AUTH__SECRET") && error.contains("32 bytes") && !error.contains("1234"), "{error}");
 }

@@ -64,8 +64,8 @@ async fn on_archived(api: &Api, lot: LotId, caller: &Caller, keyed: Option<&Keye
         let spec = Box::new(found.view.spec);
         match api.engine.ask(lot, Ask::Create { spec, key: Some(keyed.request()), archived: true }).await {
             Reply::Lot(answer) => return Ok(lot_response(StatusCode::OK, &answer, Audience::House)),
-            Reply::KeyReused => return Err(refused(Reply::KeyReused)),
-            _ => {}
+            Reply::Refused(_) => {} // no such key
+            other => return Err(refused(other)),
         }
     }
     Err(Problem::new(Code::Conflict, "the lot is over"))

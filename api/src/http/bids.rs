@@ -2,6 +2,7 @@
 
 use super::{
     Api,
+    archived::bid_on_archived,
     asking::{as_bidder, bid_refused, lot_id, refused, unreadable},
     body::{Body, parse},
     listing::Paging,
@@ -15,10 +16,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use gavel_domain::{
     command::PlaceBid,
     event::{LotEvent, Recorded},
-    ids::{BidId, LotId, Seq},
-    lot::same_bid,
+    ids::{BidId, Seq},
     money::Amount,
-    reject::{Refusal, Reject},
 };
 use gavel_engine::{
     projection::history::Kind,
@@ -38,28 +37,36 @@ struct BidBody {
     retry: bool,
 }
 
-/// `POST /v1/lots/{id}/bids`.
-pub(super) async fn place(caller: Caller, lot: web::Path<String>, body: Body, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
+/// `POST /v1/lots/{id}/bids`. Whatever goes wrong is told as for a bid: `minimum` and `temporary`.
+pub(super) async fn place(
+    caller: Result<Caller, Problem>,
+    lot: web::Path<String>,
+    body: Result<Body, Problem>,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, Problem> {
+    let placed = match (caller, body) {
+        (Ok(caller), Ok(body)) => place_known(&caller, &lot, &body, &api).await,
+        (Err(problem), _) | (_, Err(problem)) => Err(problem),
+    };
+    placed.map_err(Problem::of_bid)
+}
+
+async fn place_known(caller: &Caller, lot: &str, body: &[u8], api: &Api) -> Result<HttpResponse, Problem> {
     caller.require_known(Role::Bidder)?;
-    let bidder = as_bidder(&caller).ok_or_else(|| Problem::new(super::problem::Code::Forbidden, "only the role bidder bids"))?;
-    let lot = lot_id(&lot)?;
-    let BidBody { bid_id, amount, max, retry } = parse(&body).map_err(Problem::invalid)?;
+    let bidder = as_bidder(caller).ok_or_else(|| Problem::new(super::problem::Code::Forbidden, "only the role bidder bids"))?;
+    let lot = lot_id(lot)?;
+    let BidBody { bid_id, amount, max, retry } = parse(body).map_err(Problem::invalid)?;
     let bid = PlaceBid { bidder, bid_id, amount, max };
     match api.engine.ask(lot, Ask::Bid { bid: bid.clone(), retry }).await {
         Reply::Receipt(receipt) => Ok(HttpResponse::Created().json(receipt)),
-        Reply::NotLive(_) => on_archived(&api, lot, &caller, &bid).await,
+        Reply::NotLive(_) => {
+            let found = api.find(lot, caller).await?;
+            match bid_on_archived(&api.engine, &found.view, &bid).await.map_err(unreadable)? {
+                Ok(receipt) => Ok(HttpResponse::Created().json(receipt)),
+                Err(refusal) => Err(bid_refused(&refusal)),
+            }
+        }
         other => Err(refused(other)),
-    }
-}
-
-/// A lot that is over and out of memory takes no bids, but knows those it took.
-async fn on_archived(api: &Api, lot: LotId, caller: &Caller, bid: &PlaceBid) -> Result<HttpResponse, Problem> {
-    let found = api.find(lot, caller).await?;
-    let known = api.engine.history().receipt(lot, &bid.bidder, bid.bid_id).await.map_err(unreadable)?;
-    let judged = known.map_or(Err(Reject::LotClosed), |receipt| same_bid(bid, receipt));
-    match judged {
-        Ok(receipt) => Ok(HttpResponse::Created().json(receipt)),
-        Err(reject) => Err(bid_refused(&Refusal { reject, received_at: api.engine.clock().now(), deadline: found.view.closes_at })),
     }
 }
 

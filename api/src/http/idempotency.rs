@@ -47,12 +47,16 @@ impl Keyed {
         KeyRequest { scope: Arc::clone(&self.scope), body: self.body }
     }
 
-    /// The id of the lot that this request creates: the same for every retry, so that a retry finds
-    /// the same shard after a crash too.
-    pub(super) fn lot(&self) -> LotId {
-        let digest = blake3::hash(self.scope.as_bytes());
+    /// The id of the lot that this request creates: the same for every retry, so that a retry finds the same shard after a
+    /// crash too. The generation counts the uses of this key that lie more than its day back.
+    pub(super) fn lot(&self, generation: u32) -> LotId {
+        let mut name = blake3::Hasher::new();
+        name.update(self.scope.as_bytes());
+        if generation > 0 {
+            name.update(b"\n").update(&generation.to_be_bytes());
+        }
         let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest.as_bytes()[..16]);
+        name.finalize_xof().fill(&mut bytes);
         LotId(Builder::from_custom_bytes(bytes).into_uuid())
     }
 }

@@ -21,13 +21,14 @@ use gavel_domain::{
     time::Timestamp,
 };
 use gavel_engine::{
+    Engine,
     ports::tables::LotsPage,
     request::{Ask, Reply},
 };
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Live lots that are asked at once.
+/// Live lots that are asked at once, and rows that are read at once, at least.
 const AT_ONCE: usize = 200;
 
 /// Which page of a list.
@@ -85,7 +86,7 @@ pub(super) async fn list(request: HttpRequest, caller: Caller, api: web::Data<Ap
     let audience = audience(&caller);
     let wanted =
         |view: &LotView| status.is_none_or(|status| view.status == status) && (view.status != Status::Draft || audience == Audience::House);
-    let mut found = merged(&api, after, status, paging.limit + 1, as_bidder(&caller), wanted).await?;
+    let mut found = merged(&api.engine, after, status, paging.limit + 1, as_bidder(&caller), wanted).await?;
     let more = found.len() > paging.limit;
     found.truncate(paging.limit);
     let next = found.last().filter(|_| more).map(|(view, _)| Paging::encode(&format!("{}.{}", view.created_at.as_millis(), view.id)));
@@ -106,48 +107,68 @@ fn parse_place(text: &str) -> Result<Place, Problem> {
 }
 
 /// Live lots as they are and archived ones from the tables, in one order.
+///
+/// Goes through the tables a stretch at a time, and in each asks only the live lots that can still come before the last of
+/// the page: a page costs what is on it, not what there is.
 async fn merged(
-    api: &Api,
+    engine: &Engine,
     after: Option<Place>,
     status: Option<Status>,
     limit: usize,
     bidder: Option<BidderId>,
     wanted: impl Fn(&LotView) -> bool,
 ) -> Result<Vec<(LotView, Option<Own>)>, Problem> {
-    let mut found: BTreeMap<Place, (LotView, Option<Own>)> = BTreeMap::new();
-    for places in api.engine.directory().after(after).chunks(AT_ONCE) {
-        let asked = places.iter().map(|(_, lot)| api.engine.ask(*lot, Ask::View { bidder: bidder.clone() }));
-        for reply in join_all(asked).await {
-            match reply {
-                Reply::Lot(answer) if wanted(&answer.view) => {
-                    found.insert((answer.view.created_at, answer.view.id), (answer.view, answer.own));
+    let history = engine.history();
+    // Own standings of live lots come with them, the others' are read for those that are shown.
+    let mut found: BTreeMap<Place, (LotView, Option<Option<Own>>)> = BTreeMap::new();
+    let mut living = engine.directory().after(after).into_iter().peekable();
+    let (mut from, at_once) = (after, limit.max(AT_ONCE));
+    loop {
+        let rows = history.tables().lots(LotsPage { status, after: from, limit: at_once }).await.map_err(unreadable)?;
+        let end = rows.last().filter(|_| rows.len() == at_once).map(|last| (last.created_at, last.id));
+        // A live lot's row may be behind it: only rows of lots that are not live count.
+        for view in rows.into_iter().filter(|view| !engine.directory().holds(view.id) && wanted(view)) {
+            found.insert((view.created_at, view.id), (view, None));
+        }
+        loop {
+            let last = found.keys().nth(limit - 1).copied();
+            let is_due = |place: &Place| end.is_none_or(|end| *place <= end) && last.is_none_or(|last| *place < last);
+            let places: Vec<Place> = std::iter::from_fn(|| living.next_if(is_due)).take(AT_ONCE).collect();
+            if places.is_empty() {
+                break;
+            }
+            let asked = places.iter().map(|(_, lot)| engine.ask(*lot, Ask::View { bidder: bidder.clone() }));
+            for (reply, (_, lot)) in join_all(asked).await.into_iter().zip(&places) {
+                let (view, own) = match reply {
+                    Reply::Lot(answer) => (answer.view, Some(answer.own)),
+                    // Let go meanwhile.
+                    Reply::NotLive(_) => match history.lot(*lot, None).await.map_err(unreadable)? {
+                        Some((view, _)) => (view, None),
+                        None => continue,
+                    },
+                    other => return Err(refused(other)),
+                };
+                if wanted(&view) {
+                    found.insert((view.created_at, view.id), (view, own));
                 }
-                Reply::Lot(_) | Reply::NotLive(_) => {} // let go meanwhile: its row counts below
-                other => return Err(refused(other)),
             }
         }
-        if found.len() >= limit {
+        from = end;
+        if end.is_none() || found.len() >= limit {
             break;
         }
     }
-    // A live lot's row may be behind it: only rows of lots that are not live count.
-    let mut from = after;
-    let mut archived = 0;
-    while archived < limit {
-        let rows = api.engine.history().tables().lots(LotsPage { status, after: from, limit }).await.map_err(unreadable)?;
-        let Some(last) = rows.last() else { break };
-        from = Some((last.created_at, last.id));
-        for view in rows.into_iter().filter(|view| !api.engine.directory().holds(view.id)) {
-            if wanted(&view) {
-                archived += 1;
-                let place = (view.created_at, view.id);
-                let own = match &bidder {
-                    Some(bidder) => api.engine.history().own(view.id, bidder).await.map_err(unreadable)?,
-                    None => None,
-                };
-                found.entry(place).or_insert((view, own));
-            }
-        }
+    let mut shown = Vec::with_capacity(limit.min(found.len()));
+    for (view, own) in found.into_values().take(limit) {
+        let own = match (own, &bidder) {
+            (Some(own), _) => own,
+            (None, Some(bidder)) => history.own(view.id, bidder).await.map_err(unreadable)?,
+            (None, None) => None,
+        };
+        shown.push((view, own));
     }
-    Ok(found.into_values().take(limit).collect())
+    Ok(shown)
 }
+
+#[cfg(test)]
+mod tests;

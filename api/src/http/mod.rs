@@ -1,6 +1,7 @@
 //! The HTTP side: a file a resource. Sockets are in [`crate::ws`].
 
 mod actions;
+pub(crate) mod archived;
 mod asking;
 mod bids;
 pub(crate) mod body;
@@ -13,11 +14,15 @@ mod lots;
 pub mod problem;
 pub mod reject;
 pub(crate) mod request_log;
+#[cfg(test)]
+mod small_engine;
 
 use crate::{config::Settings, pages, telemetry::Metrics};
 use actix_web::web;
-use gavel_engine::Engine;
+use gavel_engine::{Engine, ports::journal::Journal};
+use health::Readiness;
 use idempotency::InFlight;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// What the handlers work with.
@@ -31,54 +36,53 @@ pub struct Api {
     /// Cancelled once the server is going away.
     pub draining: CancellationToken,
     in_flight: InFlight,
+    readiness: Readiness,
 }
 
 impl Api {
     /// All of it.
     #[must_use]
-    pub fn new(engine: Engine, settings: Settings, metrics: Metrics, draining: CancellationToken) -> Self {
-        Self { engine, settings, metrics, draining, in_flight: InFlight::default() }
+    pub fn new(engine: Engine, journal: Arc<dyn Journal>, settings: Settings, metrics: Metrics, draining: CancellationToken) -> Self {
+        let readiness = Readiness::new(&engine, journal, &settings);
+        Self { engine, settings, metrics, draining, in_flight: InFlight::default(), readiness }
     }
 }
 
 /// Every route but the sockets'.
-pub fn routes(routes: &mut web::ServiceConfig, api: &web::Data<Api>) {
-    let limit = api.settings.limits.body_bytes;
+pub fn routes(routes: &mut web::ServiceConfig) {
+    use problem::{method_not_allowed, reading};
+    let reads =
+        |path: &str, route: actix_web::Route| web::resource(path.to_owned()).route(route).default_service(method_not_allowed("GET, HEAD"));
     routes
-        .app_data(problem::json_config(limit))
-        .app_data(problem::payload_config(limit))
         .app_data(problem::path_config())
-        .app_data(problem::query_config())
         .service(
             web::resource("/v1/lots")
-                .route(web::get().to(listing::list))
+                .route(reading().to(listing::list))
                 .route(web::post().to(lots::create))
-                .default_service(problem::method_not_allowed("GET, POST")),
+                .default_service(method_not_allowed("GET, HEAD, POST")),
         )
         .service(
             web::resource("/v1/lots/{lot}")
-                .route(web::get().to(lots::read))
+                .route(reading().to(lots::read))
                 .route(web::patch().to(lots::change))
-                .default_service(problem::method_not_allowed("GET, PATCH")),
+                .default_service(method_not_allowed("GET, HEAD, PATCH")),
         )
         .service(
             web::resource("/v1/lots/{lot}/bids")
-                .route(web::get().to(bids::history))
+                .route(reading().to(bids::history))
                 .route(web::post().to(bids::place))
-                .default_service(problem::method_not_allowed("GET, POST")),
+                .default_service(method_not_allowed("GET, HEAD, POST")),
         )
-        .service(
-            web::resource("/v1/lots/{lot}/events").route(web::get().to(bids::events)).default_service(problem::method_not_allowed("GET")),
-        )
+        .service(reads("/v1/lots/{lot}/events", reading().to(bids::events)))
         .service(
             web::resource("/v1/lots/{lot}/{action:open|pause|resume|cancel|close|extend}")
                 .route(web::post().to(actions::act))
-                .default_service(problem::method_not_allowed("POST")),
+                .default_service(method_not_allowed("POST")),
         )
-        .service(web::resource("/v1/cluster").route(web::get().to(cluster::cluster)).default_service(problem::method_not_allowed("GET")))
-        .service(web::resource("/health/live").route(web::get().to(health::live)).route(web::head().to(health::live)))
-        .service(web::resource("/health/ready").route(web::get().to(health::ready)).route(web::head().to(health::ready)))
-        .service(web::resource("/metrics").route(web::get().to(health::metrics)))
+        .service(reads("/v1/cluster", reading().to(cluster::cluster)))
+        .service(reads("/health/live", reading().to(health::live)))
+        .service(reads("/health/ready", reading().to(health::ready)))
+        .service(reads("/metrics", reading().to(health::metrics)))
         .configure(pages::routes)
         .default_service(web::to(problem::no_such_route));
 }

@@ -4,9 +4,9 @@
 
 use crate::auth::{AccessError, AuthError};
 use actix_web::body::BoxBody;
-use actix_web::error::{JsonPayloadError, PathError, PayloadError, QueryPayloadError};
+use actix_web::error::{PathError, PayloadError};
 use actix_web::http::{StatusCode, header};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Responder, ResponseError, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, Responder, ResponseError, guard, web};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
@@ -147,8 +147,8 @@ pub struct Problem {
     pub code: Code,
     /// What was wrong this time; for people.
     pub detail: Cow<'static, str>,
-    /// A status that has no code of its own, with the methods to be allowed.
-    allow: Option<String>,
+    /// A status that has no code of its own, with the headers that go with it.
+    instead: Option<(StatusCode, Vec<(header::HeaderName, &'static str)>)>,
     retry_after: Option<Duration>,
     members: Map<String, Value>,
 }
@@ -157,7 +157,7 @@ impl Problem {
     /// A refusal with what was wrong this time.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), allow: None, retry_after: None, members: Map::new() }
+        Self { code, detail: detail.into(), instead: None, retry_after: None, members: Map::new() }
     }
 
     /// `invalid`, the commonest.
@@ -178,20 +178,30 @@ impl Problem {
         Self::new(Code::Internal, "the server failed; its log says why")
     }
 
+    /// Under a status for which the protocol has no code; it carries the nearest.
+    #[must_use]
+    pub fn under(mut self, status: StatusCode, headers: impl IntoIterator<Item = (header::HeaderName, &'static str)>) -> Self {
+        self.instead = Some((status, headers.into_iter().collect()));
+        self
+    }
+
     /// The code.
     #[must_use]
     pub const fn code(&self) -> Code {
         self.code
     }
 
-    /// A refused bid: adds `temporary`, and `minimum` (minor units) where one applies.
+    /// A refused bid: adds `temporary`, and `minimum` (minor units), null where none applies.
     #[must_use]
-    pub fn for_bid(mut self, minimum: Option<u64>) -> Self {
-        if let Some(minimum) = minimum {
-            self = self.with("minimum", minimum);
-        }
+    pub fn for_bid(self, minimum: Option<u64>) -> Self {
         let temporary = self.code.temporary();
-        self.with("temporary", temporary)
+        self.with("minimum", minimum).with("temporary", temporary)
+    }
+
+    /// Anything else that went wrong with a bid: as [`Problem::for_bid`], unless that was said already.
+    #[must_use]
+    pub fn of_bid(self) -> Self {
+        if self.members.contains_key("temporary") { self } else { self.for_bid(None) }
     }
 
     /// A member beyond the standard ones.
@@ -209,7 +219,7 @@ impl Problem {
     }
 
     fn status(&self) -> StatusCode {
-        if self.allow.is_some() { StatusCode::METHOD_NOT_ALLOWED } else { self.code.status() }
+        self.instead.as_ref().map_or_else(|| self.code.status(), |(status, _)| *status)
     }
 
     /// The body (RFC 9457).
@@ -218,7 +228,7 @@ impl Problem {
         let status = self.status();
         let mut body = self.members.clone();
         // RFC 9457, section 4.2.1: what the status says entirely is `about:blank`, titled as the status.
-        let (kind, title) = match self.allow {
+        let (kind, title) = match self.instead {
             Some(_) => ("about:blank".to_owned(), status.canonical_reason().unwrap_or_default()),
             None => (format!("/problems/{}", self.code), self.code.title()),
         };
@@ -245,8 +255,8 @@ impl Problem {
             }
             _ => {}
         }
-        if let Some(allow) = self.allow.as_deref().filter(|allow| !allow.is_empty()) {
-            builder.insert_header((header::ALLOW, allow));
+        for (name, value) in self.instead.iter().flat_map(|(_, headers)| headers) {
+            builder.insert_header((name, *value));
         }
         builder.body(self.body().to_string())
     }
@@ -293,20 +303,6 @@ impl From<AccessError> for Problem {
     }
 }
 
-impl From<JsonPayloadError> for Problem {
-    fn from(error: JsonPayloadError) -> Self {
-        match error {
-            JsonPayloadError::OverflowKnownLength { limit, .. } | JsonPayloadError::Overflow { limit } => {
-                Self::new(Code::TooLarge, format!("a body has at most {limit} bytes"))
-            }
-            JsonPayloadError::ContentType => Self::invalid("expected a body with content-type application/json"),
-            JsonPayloadError::Deserialize(error) => Self::invalid(format!("the body is not valid: {error}")),
-            JsonPayloadError::Payload(error) => error.into(),
-            other => Self::invalid(format!("the body cannot be read: {other}")),
-        }
-    }
-}
-
 impl From<PayloadError> for Problem {
     fn from(error: PayloadError) -> Self {
         match error {
@@ -316,36 +312,11 @@ impl From<PayloadError> for Problem {
     }
 }
 
-/// JSON bodies of at most `limit` bytes: beyond is 413 `too_large`; unparseable, of another shape or without
-/// `application/json` is 422 `invalid`.
-#[must_use]
-pub fn json_config(limit: usize) -> web::JsonConfig {
-    web::JsonConfig::default().limit(limit).error_handler(|error, _| Problem::from(error).into())
-}
-
-/// Raw bodies of at most `limit` bytes.
-#[must_use]
-pub fn payload_config(limit: usize) -> web::PayloadConfig {
-    web::PayloadConfig::new(limit)
-}
-
 /// A path with a part that can't be what it stands for (a lot id that is no UUID) leads nowhere: 404.
 #[must_use]
 pub fn path_config() -> web::PathConfig {
     web::PathConfig::default()
         .error_handler(|error: PathError, _| Problem::not_found(format!("nothing can be at this path: {error}")).into())
-}
-
-/// A query that can't be read, or with a parameter nobody knows: 422.
-#[must_use]
-pub fn query_config() -> web::QueryConfig {
-    web::QueryConfig::default().error_handler(|error, _| {
-        let detail = match error {
-            QueryPayloadError::Deserialize(error) => format!("the query is not valid: {error}"),
-            other => format!("the query cannot be read: {other}"),
-        };
-        Problem::invalid(detail).into()
-    })
 }
 
 /// The application's `default_service`: no such route.
@@ -357,10 +328,14 @@ pub async fn no_such_route(request: HttpRequest) -> Problem {
 /// it carries `invalid`.
 pub fn method_not_allowed(allow: &'static str) -> actix_web::Route {
     web::route().to(move |request: HttpRequest| async move {
-        let mut problem = Problem::invalid(format!("{} does not take {}", request.path(), request.method()));
-        problem.allow = Some(allow.to_owned());
-        problem
+        let problem = Problem::invalid(format!("{} does not take {}", request.path(), request.method()));
+        problem.under(StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allow)])
     })
+}
+
+/// GET, and HEAD as RFC 9110, section 9.3.2 wants it: the same without the body, which actix leaves out.
+pub fn reading() -> actix_web::Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 #[cfg(test)]

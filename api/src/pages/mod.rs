@@ -1,9 +1,9 @@
 //! The pages for watchers and bidders: `api/static`, carried in the binary. What they show they read over REST and a socket
 //! like any other client; nothing is made here.
 
-use crate::http::problem::{Problem, method_not_allowed};
+use crate::http::problem::{Problem, method_not_allowed, reading};
 use actix_web::{
-    HttpRequest, HttpResponse, HttpResponseBuilder, guard,
+    HttpRequest, HttpResponse, HttpResponseBuilder,
     http::header::{self, ContentType, EntityTag, Header as _, IfNoneMatch},
     web,
 };
@@ -11,8 +11,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rust_embed::{EmbeddedFile, RustEmbed};
 use uuid::Uuid;
 
-/// What pages may load and where they may connect to: their own server alone. No inline script or style.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'; base-uri 'none'";
+/// What pages may load and where they may connect to: their own server alone, sockets included. No inline script or style.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// The one page; its script shows what the address names.
 const PAGE: &str = "index.html";
@@ -30,11 +30,6 @@ pub fn routes(routes: &mut web::ServiceConfig) {
         .service(resource(&["/"], || reading().to(list_page)))
         .service(resource(&["/lots/{lot}", "/lots/{lot}/"], || reading().to(lot_page)))
         .service(resource(&["/assets/{path:.+}"], || reading().to(asset)));
-}
-
-/// GET, and HEAD as RFC 9110, section 9.3.2 wants it: the same without the body, which actix leaves out.
-fn reading() -> actix_web::Route {
-    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 async fn list_page(request: HttpRequest) -> Result<HttpResponse, Problem> {

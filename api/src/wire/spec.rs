@@ -6,7 +6,7 @@ use crate::{config::Settings, http::body::parse};
 use gavel_domain::{
     currency::Currency,
     lot::{
-        increments::{Increment, Increments},
+        increments::Increments,
         spec::{English, Funding, LotSpec, Rules, SoftClose},
         view::LotView,
     },
@@ -137,18 +137,35 @@ impl LotSpecBody {
     /// # Errors
     /// What is wrong, with the field's name.
     pub fn into_spec(self, settings: &Settings) -> Result<LotSpec, String> {
+        let currency = currency(self.currency.as_ref(), settings)?;
+        self.in_currency(currency, settings)
+    }
+
+    /// As [`LotSpecBody::into_spec`], for a change to a lot: the currency it has is good, whether still configured or not.
+    ///
+    /// # Errors
+    /// What is wrong, with the field's name.
+    pub fn into_changed_spec(self, before: &LotSpec, settings: &Settings) -> Result<LotSpec, String> {
+        let own = &before.currency;
+        let keeps =
+            self.currency.as_ref().is_some_and(|asked| asked.code == own.code && asked.scale.is_none_or(|scale| scale == own.scale));
+        let currency = if keeps { own.clone() } else { currency(self.currency.as_ref(), settings)? };
+        self.in_currency(currency, settings)
+    }
+
+    fn in_currency(self, currency: Currency, settings: &Settings) -> Result<LotSpec, String> {
         if self.funding == Funding::Wallet {
             return Err("funding: wallet is not available on this server, only open".to_owned());
         }
         let RulesSpecBody { start_price, reserve_price, buy_now_price, proxy, increments, .. } = self.rules;
         let increments = match increments {
             Some(increments) => increments,
-            None => default_increments(settings)?,
+            None => settings.lots.increments().map_err(|error| format!("rules.increments: {error}"))?,
         };
         Ok(LotSpec {
             title: self.title,
             description: self.description,
-            currency: currency(self.currency, settings)?,
+            currency,
             funding: self.funding,
             rules: Rules::English(English { start_price, reserve_price, buy_now_price, proxy, increments }),
             draft: self.draft,
@@ -159,20 +176,12 @@ impl LotSpecBody {
     }
 }
 
-fn default_increments(settings: &Settings) -> Result<Increments, String> {
-    let rows = settings.lots.default_increments.iter().map(|row| {
-        let amount = |minor| Amount::new(minor).map_err(|error| error.to_string());
-        Ok(Increment { from: amount(row.from)?, step: amount(row.step)? })
-    });
-    Increments::new(rows.collect::<Result<Vec<_>, String>>()?).map_err(|error| format!("rules.increments: {error}"))
-}
-
-fn currency(asked: Option<CurrencyBody>, settings: &Settings) -> Result<Currency, String> {
-    let known = match &asked {
+fn currency(asked: Option<&CurrencyBody>, settings: &Settings) -> Result<Currency, String> {
+    let known = match asked {
         None => settings.currencies.first(),
         Some(asked) => settings.currencies.iter().find(|known| *known.code == *asked.code),
     };
-    let known = known.ok_or_else(|| format!("currency.code: {} is not configured", asked.as_ref().map_or("none", |asked| &asked.code)))?;
+    let known = known.ok_or_else(|| format!("currency.code: {} is not configured", asked.map_or("none", |asked| &asked.code)))?;
     if let Some(scale) = asked.and_then(|asked| asked.scale).filter(|scale| *scale != known.scale) {
         return Err(format!("currency.scale: {} has scale {}, not {scale}", known.code, known.scale));
     }

@@ -1,4 +1,7 @@
 //! Whole messages out of a socket's bytes: masks, fragments and bounds of RFC 6455.
+//!
+//! A frame is judged by its header, before its payload is here: what waits for the rest of a frame is never more than the
+//! bound, whatever length the header claims.
 
 use actix_http::ws::{Codec as FrameCodec, Frame, Item, ProtocolError};
 use bytes::{Bytes, BytesMut};
@@ -10,7 +13,8 @@ pub(super) enum Incoming {
     Text(Bytes),
     Binary(Bytes),
     Ping(Bytes),
-    Pong,
+    /// With what our ping carried, if it answers one.
+    Pong(Bytes),
     Close,
 }
 
@@ -46,6 +50,9 @@ impl Frames {
     /// The next message; none until more bytes come.
     pub(super) fn next(&mut self) -> Result<Option<Incoming>, Violation> {
         loop {
+            if !self.holds_a_frame()? {
+                return Ok(None);
+            }
             let frame = self.codec.decode(&mut self.buffer).map_err(|error| match error {
                 ProtocolError::Overflow => Violation::TooLarge,
                 _ => Violation::Protocol,
@@ -55,7 +62,7 @@ impl Frames {
                 Frame::Text(bytes) => Some(text(bytes)?),
                 Frame::Binary(bytes) => Some(Incoming::Binary(bytes)),
                 Frame::Ping(bytes) => Some(Incoming::Ping(bytes)),
-                Frame::Pong(_) => Some(Incoming::Pong),
+                Frame::Pong(bytes) => Some(Incoming::Pong(bytes)),
                 Frame::Close(_) => Some(Incoming::Close),
                 Frame::Continuation(item) => self.fragment(item)?,
             };
@@ -63,6 +70,16 @@ impl Frames {
                 return Ok(whole);
             }
         }
+    }
+
+    /// Whether a frame is here to its end. The codec is asked only then: it would make room for as much as a header claims,
+    /// and look at the bound last.
+    fn holds_a_frame(&self) -> Result<bool, Violation> {
+        let Some(Header { bytes, payload }) = Header::of(&self.buffer)? else { return Ok(false) };
+        if payload > self.limit as u64 {
+            return Err(Violation::TooLarge);
+        }
+        Ok(self.buffer.len() as u64 >= bytes + payload)
     }
 
     /// The bound of a frame holds for all fragments of a message together.
@@ -89,6 +106,30 @@ impl Frames {
             Some((false, message)) => Ok(Some(Incoming::Binary(message.freeze()))),
             None => Ok(None),
         }
+    }
+}
+
+/// A frame's lengths (RFC 6455, section 5.2).
+struct Header {
+    /// Its own, the mask included.
+    bytes: u64,
+    /// What it says will follow.
+    payload: u64,
+}
+
+impl Header {
+    /// From a frame's first bytes; none until enough of them are here.
+    fn of(frame: &[u8]) -> Result<Option<Self>, Violation> {
+        const MASK: u64 = 4;
+        let [_, second, rest @ ..] = frame else { return Ok(None) };
+        if second & 0x80 == 0 {
+            return Err(Violation::Protocol); // a client masks all it sends
+        }
+        Ok(match second & 0x7f {
+            126 => rest.first_chunk().map(|length| Self { bytes: 4 + MASK, payload: u16::from_be_bytes(*length).into() }),
+            127 => rest.first_chunk().map(|length| Self { bytes: 10 + MASK, payload: u64::from_be_bytes(*length) }),
+            length => Some(Self { bytes: 2 + MASK, payload: length.into() }),
+        })
     }
 }
 
@@ -132,6 +173,50 @@ mod tests {
         assert_eq!(fed(&[(OpCode::Text, true, b"12345678901")]).next(), Err(Violation::TooLarge));
         let mut reader = fed(&[(OpCode::Text, false, b"123456"), (OpCode::Continue, true, b"78901")]);
         assert_eq!(reader.next(), Err(Violation::TooLarge));
+    }
+
+    #[test]
+    fn a_header_alone_tells_that_a_frame_is_too_large() {
+        let masked = 0x80;
+        for header in [
+            &[0x81, masked | 11][..],
+            &[0x81, masked | 126, 0, 11],
+            &[0x81, masked | 127, 0, 0, 0x40, 0, 0, 0, 0, 0],
+            &[0x81, masked | 127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        ] {
+            let mut reader = fed(&[]);
+            for byte in &header[..header.len() - 1] {
+                reader.feed(&[*byte]);
+                assert_eq!(reader.next(), Ok(None), "{header:?}");
+            }
+            reader.feed(&header[header.len() - 1..]);
+            assert_eq!(reader.next(), Err(Violation::TooLarge), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn no_room_is_made_for_what_a_header_claims() {
+        let mut reader = Frames::new(16 << 20);
+        reader.feed(&[0x82, 0xff, 0, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(reader.next(), Ok(None));
+        reader.feed(&[0; 100]);
+        assert_eq!(reader.next(), Ok(None));
+        assert!(reader.buffer.capacity() < 1024, "{} bytes for a frame that has not come", reader.buffer.capacity());
+    }
+
+    #[test]
+    fn a_frame_comes_in_any_pieces_and_must_be_masked() {
+        let mut bytes = BytesMut::new();
+        Parser::write_message(&mut bytes, &b"hello"[..], OpCode::Text, true, true);
+        let mut reader = Frames::new(10);
+        for byte in &bytes[..bytes.len() - 1] {
+            reader.feed(&[*byte]);
+            assert_eq!(reader.next(), Ok(None));
+        }
+        reader.feed(&bytes[bytes.len() - 1..]);
+        assert_eq!(reader.next(), Ok(Some(Incoming::Text(Bytes::from_static(b"hello")))));
+        reader.feed(&[0x81, 0x01]);
+        assert_eq!(reader.next(), Err(Violation::Protocol));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use super::{
     codec::Codec,
-    link::{Link, Visible, Watching, Who},
+    link::{Link, Watching, Who},
     outbox::{Outbox, OutboxStream},
 };
 use crate::{
@@ -14,20 +14,20 @@ use crate::{
     telemetry::metrics::CONFLATIONS,
     wire::{
         event::EventBody,
-        lot::{Audience, LotBody},
-        message::{JoinedBody, Push, PushBody, ServerMessage},
+        lot::Audience,
+        message::{Push, PushBody, ServerMessage},
     },
 };
 use bytes::{Bytes, BytesMut};
 use gavel_domain::{
     event::{LotEvent, Recorded},
-    ids::{BidderId, LotId, Position},
-    lot::view::{LotView, Own},
+    ids::{BidderId, LotId},
+    lot::view::Own,
 };
 use gavel_engine::{
     Engine,
     delivery::{Inlet, Item, Outlet, Parcel, WorkerId, reply::ReplyTo},
-    request::{Ask, Joined, Reply, Request},
+    request::{Ask, Reply, Request},
 };
 use std::{
     cell::{Cell, RefCell},
@@ -40,6 +40,8 @@ use tokio::sync::Notify;
 
 /// In the session number of a request that the hub itself makes: bring a conflated lot up to date.
 const RESYNC: u64 = 1 << 63;
+/// In the session number of a join: its reply goes by a number of the hub's, not by the client's.
+pub(super) const JOIN: u64 = 1 << 62;
 /// How often sockets that are behind are looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -56,22 +58,36 @@ impl Listener {
 
 /// The sockets of one lot on this worker.
 #[derive(Default)]
-struct Topic {
-    members: Vec<Rc<Link>>,
-    bidders: HashMap<BidderId, Vec<Rc<Link>>>,
+pub(super) struct Topic {
+    pub(super) members: Vec<Rc<Link>>,
+    pub(super) bidders: HashMap<BidderId, Vec<Rc<Link>>>,
     /// Joins under way: the engine must go on sending.
-    asked: usize,
+    pub(super) asked: usize,
+}
+
+impl Topic {
+    /// This link hears no more of how the bidder stands.
+    fn no_bidder(&mut self, bidder: &BidderId, link: &Rc<Link>) {
+        if let Some(own) = self.bidders.get_mut(bidder) {
+            own.retain(|member| !Rc::ptr_eq(member, link));
+            if own.is_empty() {
+                self.bidders.remove(bidder);
+            }
+        }
+    }
 }
 
 /// One worker's.
 pub struct Hub {
     pub(super) engine: Engine,
     pub(super) limits: Limits,
-    worker: WorkerId,
+    pub(super) worker: WorkerId,
     outlet: Arc<Outlet>,
     links: RefCell<HashMap<u64, Rc<Link>>>,
-    topics: RefCell<HashMap<LotId, Topic>>,
+    pub(super) topics: RefCell<HashMap<LotId, Topic>>,
     behind: RefCell<Vec<Rc<Link>>>,
+    /// The server is going away: sockets are closed within this time.
+    draining: Cell<Option<Duration>>,
     /// Requests of this turn of the thread's loop.
     outgoing: RefCell<Vec<Request>>,
     has_outgoing: Notify,
@@ -91,6 +107,7 @@ impl Hub {
             links: RefCell::default(),
             topics: RefCell::default(),
             behind: RefCell::default(),
+            draining: Cell::default(),
             outgoing: RefCell::default(),
             has_outgoing: Notify::new(),
             next_key: Cell::new(1),
@@ -124,18 +141,11 @@ impl Hub {
     pub(super) fn enter(&self, codec: Codec, who: Who, socket: Option<socket2::Socket>) -> Rc<Link> {
         let key = self.next_key.get();
         self.next_key.set(key + 1);
-        let link = Rc::new(Link {
-            key,
-            codec,
-            outbox: Rc::default(),
-            who: RefCell::new(who),
-            in_flight: Cell::new(0),
-            lots: RefCell::default(),
-            joining: RefCell::default(),
-            behind_since: Cell::new(None),
-            socket,
-        });
+        let link = Rc::new(Link::new(key, codec, who, socket));
         self.links.borrow_mut().insert(key, Rc::clone(&link));
+        if let Some(window) = self.draining.get() {
+            close_within(&link, window);
+        }
         link
     }
 
@@ -146,13 +156,14 @@ impl Hub {
             self.forget(link, lot);
         }
         // Joins whose replies find nobody count no more.
-        for (_, lot) in link.joining.borrow_mut().drain(..) {
+        for lot in link.joins.abandon() {
             self.asked_less(lot);
         }
     }
 
-    pub(super) fn submit(&self, link: &Link, id: i64, lot: LotId, ask: Ask) {
-        let reply = ReplyTo::session(Arc::clone(&self.outlet), link.key, id);
+    /// Asks the engine on behalf of a socket; `session` is its key, with what kind of request it is.
+    pub(super) fn submit(&self, session: u64, id: i64, lot: LotId, ask: Ask) {
+        let reply = ReplyTo::session(Arc::clone(&self.outlet), session, id);
         self.outgoing.borrow_mut().push(Request { lot, ask, reply });
         self.has_outgoing.notify_one();
     }
@@ -178,25 +189,25 @@ impl Hub {
         link.lots.borrow().contains_key(&lot)
     }
 
-    pub(super) fn join(&self, link: &Rc<Link>, id: i64, lot: LotId, position: Option<Position>) {
-        link.lots.borrow_mut().entry(lot).or_insert(Watching::Asked);
-        link.joining.borrow_mut().push((id, lot));
-        self.topics.borrow_mut().entry(lot).or_default().asked += 1;
-        let bidder = link.who.borrow().bidder.clone();
-        self.submit(link, id, lot, Ask::Join { bidder, position, worker: self.worker });
-    }
-
     pub(super) fn leave(&self, link: &Rc<Link>, lot: LotId) {
         if link.lots.borrow_mut().remove(&lot).is_some() {
             self.forget(link, lot);
         }
     }
 
-    /// The bidder of a link has become known after it joined lots.
+    /// Who is at the other end of a link has become known, or its role has changed, after it joined lots.
     pub(super) fn rejoin_as(&self, link: &Rc<Link>, who: Who) {
-        *link.who.borrow_mut() = who;
-        let Some(bidder) = link.who.borrow().bidder.clone() else { return };
+        let before = link.who.replace(who);
+        let now = link.who.borrow().bidder.clone();
         let mut topics = self.topics.borrow_mut();
+        if let Some(bidder) = before.bidder.filter(|bidder| now.as_ref() != Some(bidder)) {
+            for lot in link.lots.borrow().keys() {
+                if let Some(topic) = topics.get_mut(lot) {
+                    topic.no_bidder(&bidder, link);
+                }
+            }
+        }
+        let Some(bidder) = now else { return };
         for lot in link.lots.borrow().keys() {
             if let Some(topic) = topics.get_mut(lot).filter(|topic| topic.members.iter().any(|member| Rc::ptr_eq(member, link))) {
                 let own = topic.bidders.entry(bidder.clone()).or_default();
@@ -211,18 +222,13 @@ impl Hub {
         let mut topics = self.topics.borrow_mut();
         let Some(topic) = topics.get_mut(&lot) else { return };
         topic.members.retain(|member| !Rc::ptr_eq(member, link));
-        if let Some(bidder) = &link.who.borrow().bidder
-            && let Some(own) = topic.bidders.get_mut(bidder)
-        {
-            own.retain(|member| !Rc::ptr_eq(member, link));
-            if own.is_empty() {
-                topic.bidders.remove(bidder);
-            }
+        if let Some(bidder) = &link.who.borrow().bidder {
+            topic.no_bidder(bidder, link);
         }
         self.drop_if_unwatched(&mut topics, lot);
     }
 
-    fn asked_less(&self, lot: LotId) {
+    pub(super) fn asked_less(&self, lot: LotId) {
         let mut topics = self.topics.borrow_mut();
         if let Some(topic) = topics.get_mut(&lot) {
             topic.asked = topic.asked.saturating_sub(1);
@@ -273,46 +279,17 @@ impl Hub {
     }
 
     fn reply(self: &Rc<Self>, session: u64, request: i64, reply: Reply) {
-        let Some(link) = self.links.borrow().get(&(session & !RESYNC)).cloned() else { return };
+        let Some(link) = self.links.borrow().get(&(session & !(RESYNC | JOIN))).cloned() else { return };
         if session & RESYNC != 0 {
             return self.resync(&link, reply);
         }
         link.in_flight.set(link.in_flight.get().saturating_sub(1));
-        let joining = link
-            .joining
-            .borrow()
-            .iter()
-            .position(|(id, _)| *id == request)
-            .filter(|_| !matches!(reply, Reply::Receipt(_) | Reply::BidRefused(_)));
-        if let Some(at) = joining {
-            let (_, lot) = link.joining.borrow_mut().swap_remove(at);
-            self.joined(&link, lot, &reply);
-            self.asked_less(lot);
+        if session & JOIN != 0 {
+            self.join_answered(&link, request, reply);
+        } else {
+            super::session::answer(self, &link, request, reply);
         }
-        super::session::answer(self, &link, request, reply);
-    }
-
-    /// A join has its answer: from here on the socket gets the lot's events, or never did.
-    fn joined(&self, link: &Rc<Link>, lot: LotId, reply: &Reply) {
-        let visible = matches!(reply, Reply::Joined(joined) if joined.is_visible_to(link.who.borrow().audience));
-        let mut lots = link.lots.borrow_mut();
-        let Some(watching) = lots.get_mut(&lot) else { return };
-        if !visible {
-            if *watching == Watching::Asked {
-                lots.remove(&lot);
-            }
-            return;
-        }
-        *watching = Watching::Live;
-        let mut topics = self.topics.borrow_mut();
-        let topic = topics.entry(lot).or_default();
-        if topic.members.iter().any(|member| Rc::ptr_eq(member, link)) {
-            return;
-        }
-        topic.members.push(Rc::clone(link));
-        if let Some(bidder) = &link.who.borrow().bidder {
-            topic.bidders.entry(bidder.clone()).or_default().push(Rc::clone(link));
-        }
+        self.replied(&link);
     }
 
     /// Sends a lot's events to all who watch it here.
@@ -345,12 +322,29 @@ impl Hub {
         let Some(watching) = lots.get_mut(&lot).filter(|watching| **watching == Watching::Live) else { return };
         // Who has read everything gets a push however large it is.
         let waiting = link.outbox.len();
+        if waiting == 0 {
+            link.large.set(frame.len());
+        }
         if waiting == 0 || waiting + frame.len() <= self.limits.outbound_queue_bytes {
             return link.outbox.write(|out| out.extend_from_slice(frame));
         }
         *watching = Watching::Conflated;
         drop(lots);
         metrics::counter!(CONFLATIONS).increment(1);
+        self.is_behind(link);
+    }
+
+    /// Replies are never dropped. A client that asks and asks but does not read is told so at once if it goes beyond all
+    /// measure, else once it has read nothing for as long as a slow reader may.
+    pub(super) fn replied(&self, link: &Rc<Link>) {
+        let (waiting, queue) = (link.outbox.len(), self.limits.outbound_queue_bytes);
+        if waiting <= queue {
+            return link.large.set(0);
+        }
+        if waiting > 4 * queue + link.large.get() {
+            tracing::info!(session = link.key, "closed: replies are not read");
+            return link.close(4001, "too slow: replies are not read");
+        }
         self.is_behind(link);
     }
 
@@ -391,7 +385,7 @@ impl Hub {
             return false;
         }
         let has_room = link.outbox.len() <= self.limits.outbound_queue_bytes / 4;
-        let mut settled = has_room;
+        let mut misses_pushes = false;
         for (lot, watching) in link.lots.borrow_mut().iter_mut() {
             if *watching == Watching::Conflated && has_room {
                 *watching = Watching::Resyncing;
@@ -399,8 +393,13 @@ impl Hub {
                 let reply = ReplyTo::session(Arc::clone(&self.outlet), link.key | RESYNC, 0);
                 self.engine.submit(Request { lot: *lot, ask: Ask::Join { bidder, position: None, worker: self.worker }, reply });
             }
-            settled &= matches!(watching, Watching::Live | Watching::Asked);
+            misses_pushes |= matches!(watching, Watching::Conflated | Watching::Resyncing);
         }
+        let reads_on = link.taken.replace(link.outbox.taken()) != link.outbox.taken();
+        if reads_on && !misses_pushes {
+            link.behind_since.set(Some(Instant::now())); // its own replies alone, and it reads them
+        }
+        let settled = has_room && !misses_pushes;
         if settled {
             link.behind_since.set(None);
             return false;
@@ -434,7 +433,7 @@ impl Hub {
         *watching = Watching::Live;
         drop(lots);
         let body = self.joined_body(&joined, link.who.borrow().audience);
-        link.send(&ServerMessage::Push(PushBody { lot, what: Push::Resync(Box::new(body)) }));
+        link.send_large(&ServerMessage::Push(PushBody { lot, what: Push::Resync(Box::new(body)) }));
     }
 
     /// The lot ended and was let go while this reader was behind: it gets its last state.
@@ -443,43 +442,28 @@ impl Hub {
         let Ok(Some((view, own))) = self.engine.history().lot(lot, who.bidder.as_ref()).await else { return };
         self.leave(link, lot);
         let body = self.archived_body(&view, own, who.audience, None);
-        link.send(&ServerMessage::Push(PushBody { lot, what: Push::Resync(Box::new(body)) }));
+        link.send_large(&ServerMessage::Push(PushBody { lot, what: Push::Resync(Box::new(body)) }));
     }
 
-    /// A lot that is over, for who asks for it: it has no events to come.
-    pub(super) fn archived_body(&self, view: &LotView, own: Option<Own>, audience: Audience, position: Option<Position>) -> JoinedBody {
-        JoinedBody {
-            position: view.position,
-            lot: LotBody::new(view, own, audience),
-            recovered: position == Some(view.position),
-            events: Vec::new(),
-            server_time: self.engine.clock().now(),
-        }
-    }
-
-    pub(super) fn joined_body(&self, joined: &Joined, audience: Audience) -> JoinedBody {
-        JoinedBody {
-            lot: LotBody::new(&joined.lot.view, joined.lot.own, audience),
-            position: joined.lot.view.position,
-            recovered: joined.recovered,
-            events: joined.events.iter().filter_map(|event| EventBody::new(event)).collect(),
-            server_time: self.engine.clock().now(),
-        }
-    }
-
-    /// Closes every socket with 1012, spread over `window`, so that they don't all come back at once.
+    /// Closes every socket with 1012, spread over `window`, so that they don't all come back at once; those too that come
+    /// in from now on.
     pub fn drain(self: &Rc<Self>, window: Duration) {
+        self.draining.set(Some(window));
         for link in self.links.borrow().values() {
-            // Multiples of the golden ratio spread evenly, however many sockets there are.
-            let share = (link.key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
-            let delay = window.mul_f64(f64::from(share) / f64::from(u32::MAX));
-            let link = Rc::clone(link);
-            actix_rt::spawn(async move {
-                tokio::time::sleep(delay).await;
-                link.close(1012, "the server is going away: connect again");
-            });
+            close_within(link, window);
         }
     }
+}
+
+fn close_within(link: &Rc<Link>, window: Duration) {
+    // Multiples of the golden ratio spread evenly, however many sockets there are.
+    let share = (link.key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32;
+    let delay = window.mul_f64(f64::from(share) / f64::from(u32::MAX));
+    let link = Rc::clone(link);
+    actix_rt::spawn(async move {
+        tokio::time::sleep(delay).await;
+        link.close(1012, "the server is going away: connect again");
+    });
 }
 
 /// One message, encoded at most once for each subprotocol.

@@ -1,7 +1,7 @@
 //! A socket as its hub and its own actor share it: what it watches, what waits to be written, and how
 //! it ends. Which frames it gets is the hub's matter.
 
-use super::{codec::Codec, outbox::Outbox};
+use super::{codec::Codec, joins::Joins, outbox::Outbox};
 use crate::{
     http::problem::Code,
     wire::{
@@ -35,9 +35,12 @@ pub(super) struct Link {
     /// Requests without a reply yet.
     pub(super) in_flight: Cell<usize>,
     pub(super) lots: RefCell<HashMap<LotId, Watching>>,
-    /// Joins under way: request and lot.
-    pub(super) joining: RefCell<Vec<(i64, LotId)>>,
+    pub(super) joins: Joins,
+    /// Bytes that may wait in the outbox although its bound is less: lots that were joined or told anew.
+    pub(super) large: Cell<usize>,
     pub(super) behind_since: Cell<Option<Instant>>,
+    /// How often the connection had taken what waited when it was last looked at.
+    pub(super) taken: Cell<u64>,
     /// To cut the connection off.
     pub(super) socket: Option<socket2::Socket>,
 }
@@ -63,8 +66,31 @@ pub(super) enum Watching {
 }
 
 impl Link {
+    pub(super) fn new(key: u64, codec: Codec, who: Who, socket: Option<socket2::Socket>) -> Self {
+        Self {
+            key,
+            codec,
+            outbox: Rc::default(),
+            who: RefCell::new(who),
+            in_flight: Cell::new(0),
+            lots: RefCell::default(),
+            joins: Joins::default(),
+            large: Cell::new(0),
+            behind_since: Cell::new(None),
+            taken: Cell::new(0),
+            socket,
+        }
+    }
+
     pub(super) fn send(&self, message: &ServerMessage) {
         self.outbox.write(|out| self.codec.write(message, out));
+    }
+
+    /// A message of which few are under way, and which may be large.
+    pub(super) fn send_large(&self, message: &ServerMessage) {
+        let before = self.outbox.len();
+        self.send(message);
+        self.large.set(self.large.get() + self.outbox.len().saturating_sub(before));
     }
 
     pub(super) fn ok(&self, id: i64, ok: OkBody) {

@@ -7,6 +7,7 @@
 mod codec;
 mod frames;
 pub mod hub;
+mod joins;
 mod link;
 mod outbox;
 mod session;

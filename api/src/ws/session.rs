@@ -7,6 +7,7 @@ use super::{
     codec::{Codec, NoRequest},
     frames::{Frames, Incoming, Violation},
     hub::Hub,
+    joins::Turn,
     link::{Link, Visible, Who},
     throttle::{Throttle, Verdict},
 };
@@ -14,6 +15,7 @@ use crate::{
     auth::{Gate, Principal, Role},
     config::Anonymous,
     http::{
+        archived::bid_on_archived,
         problem::Code,
         reject::{code_of, minimum_of},
     },
@@ -26,16 +28,20 @@ use actix::{Actor, ActorContext, AsyncContext, Context, StreamHandler};
 use actix_http::ws::OpCode;
 use actix_web::{error::PayloadError, web};
 use bytes::Bytes;
-use gavel_domain::{
-    command::PlaceBid,
-    lot::same_bid,
-    reject::{Refusal, Reject},
+use gavel_domain::{command::PlaceBid, reject::Refusal};
+use gavel_engine::{
+    ports::StorageError,
+    request::{Ask, NotLive, Reply},
 };
-use gavel_engine::request::{Ask, Reply};
 use std::{
+    collections::VecDeque,
     rc::Rc,
     time::{Duration, SystemTime},
 };
+use uuid::Uuid;
+
+/// Why 4501.
+const NO_ID: &str = "a request needs an integer id";
 
 /// One socket.
 pub(super) struct Session {
@@ -46,8 +52,8 @@ pub(super) struct Session {
     principal: Option<Principal>,
     frames: Frames,
     throttle: Throttle,
-    /// Pings sent less pongs received.
-    unanswered_ping: bool,
+    /// What our pings carried that have no pong yet, oldest first. Nobody can answer them without having read them.
+    unanswered: VecDeque<Uuid>,
     expiry: Option<actix::SpawnHandle>,
 }
 
@@ -62,9 +68,8 @@ pub(super) fn who(principal: Option<&Principal>) -> Who {
 
 impl Session {
     pub(super) fn new(hub: Rc<Hub>, link: Rc<Link>, gate: web::Data<Gate>, anonymous: Anonymous, principal: Option<Principal>) -> Self {
-        let frame_bytes = hub.limits.frame_bytes.map_or(usize::MAX, std::num::NonZero::get);
-        let throttle = Throttle::new(&hub.limits);
-        Self { hub, link, gate, anonymous, principal, frames: Frames::new(frame_bytes), throttle, unanswered_ping: false, expiry: None }
+        let (frames, throttle) = (Frames::new(hub.limits.frame_limit()), Throttle::new(&hub.limits));
+        Self { hub, link, gate, anonymous, principal, frames, throttle, unanswered: VecDeque::new(), expiry: None }
     }
 
     fn close(&self, code: u16, why: &'static str) {
@@ -74,15 +79,22 @@ impl Session {
     fn incoming(&mut self, message: Incoming, ctx: &mut Context<Self>) {
         match (message, self.link.codec) {
             (Incoming::Text(text), Codec::Json) => {
-                for line in text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-                    self.request(line, ctx);
+                let mut lines = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).peekable();
+                if lines.peek().is_none() {
+                    self.close(4501, NO_ID);
                 }
+                lines.for_each(|line| self.request(line, ctx));
             }
             (Incoming::Binary(bytes), Codec::Bincode) => self.request(&bytes, ctx),
             (Incoming::Binary(_), Codec::Json) => self.close(1003, "this subprotocol is text"),
             (Incoming::Text(_), Codec::Bincode) => self.close(1003, "this subprotocol is binary"),
-            (Incoming::Ping(payload), _) => self.link.control(OpCode::Pong, &payload),
-            (Incoming::Pong, _) => self.unanswered_ping = false,
+            (Incoming::Ping(payload), _) => self.link.outbox.pong(payload),
+            (Incoming::Pong(payload), _) => {
+                // Who answers a ping has read the earlier ones too, and need not answer them (RFC 6455, section 5.5.3).
+                if let Some(place) = self.unanswered.iter().position(|ping| ping.as_bytes()[..] == payload[..]) {
+                    self.unanswered.drain(..=place);
+                }
+            }
             (Incoming::Close, _) => self.close(1000, ""),
         }
     }
@@ -95,15 +107,15 @@ impl Session {
         let id = match &read {
             Ok(frame) => frame.id,
             Err(NoRequest::Invalid { id, .. }) => *id,
-            Err(NoRequest::NoId) => return self.close(4501, "a request needs an integer id"),
+            Err(NoRequest::NoId) => return self.close(4501, NO_ID),
         };
         match self.throttle.admit() {
             Verdict::Pass => {}
             Verdict::Refuse(wait) => {
-                let retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1));
+                let retry_after_ms = Some(u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).max(1));
                 let error = ErrorBody { retry_after_ms, ..ErrorBody::new(Code::RateLimited, "too many requests on this socket") };
                 self.link.send(&ServerMessage::Error { id, error });
-                return self.close_if_flooded();
+                return self.hub.replied(&self.link);
             }
             Verdict::Close => return self.close(4502, "too many requests for too long"),
         }
@@ -112,14 +124,7 @@ impl Session {
             Err(NoRequest::Invalid { id, why }) => self.link.error(id, Code::Invalid, why),
             Err(NoRequest::NoId) => {}
         }
-        self.close_if_flooded();
-    }
-
-    /// Replies are never dropped; a client that asks and asks but does not read is.
-    fn close_if_flooded(&self) {
-        if self.link.outbox.len() > 4 * self.hub.limits.outbound_queue_bytes {
-            self.close(4001, "too slow: replies are not read");
-        }
+        self.hub.replied(&self.link);
     }
 
     fn serve(&mut self, id: i64, request: ClientRequest, ctx: &mut Context<Self>) {
@@ -159,7 +164,7 @@ impl Session {
         };
         link.in_flight.set(link.in_flight.get() + 1);
         let BidRequest { lot, bid_id, amount, max, retry } = bid;
-        self.hub.submit(link, id, lot, Ask::Bid { bid: PlaceBid { bidder, bid_id, amount, max }, retry });
+        self.hub.submit(link.key, id, lot, Ask::Bid { bid: PlaceBid { bidder, bid_id, amount, max }, retry });
     }
 
     fn authenticate(&mut self, id: i64, auth: &AuthRequest, ctx: &mut Context<Self>) {
@@ -185,7 +190,7 @@ impl Session {
     fn limits(&self) -> LimitsBody {
         let limits = &self.hub.limits;
         LimitsBody {
-            frame_bytes: limits.frame_bytes.map_or(0, |bytes| bytes.get() as u64),
+            frame_bytes: limits.frame_limit() as u64,
             lots_per_socket: limits.lots_per_socket.map_or(0, |lots| lots.get() as u64),
             requests_per_second: limits.requests_per_second.map_or(0, |rate| rate.get().into()),
             request_burst: limits.request_burst.get().into(),
@@ -208,11 +213,12 @@ impl Session {
     fn ping(&mut self, ctx: &mut Context<Self>) {
         let Some(interval) = self.hub.limits.ping_interval else { return };
         ctx.run_later(interval, |session, ctx| {
-            session.unanswered_ping = true;
-            session.link.control(OpCode::Ping, &Bytes::new());
+            let ping = Uuid::new_v4();
+            session.link.control(OpCode::Ping, &Bytes::copy_from_slice(ping.as_bytes()));
             if let Some(timeout) = session.hub.limits.pong_timeout {
-                ctx.run_later(timeout, |session, _| {
-                    if session.unanswered_ping {
+                session.unanswered.push_back(ping);
+                ctx.run_later(timeout, move |session, _| {
+                    if session.unanswered.contains(&ping) {
                         session.close(4002, "no pong");
                     }
                 });
@@ -246,6 +252,9 @@ impl Actor for Session {
 impl StreamHandler<Result<Bytes, PayloadError>> for Session {
     fn handle(&mut self, item: Result<Bytes, PayloadError>, ctx: &mut Context<Self>) {
         let Ok(bytes) = item else { return ctx.stop() };
+        if self.link.outbox.is_ended() {
+            return; // nobody reads what still comes
+        }
         self.frames.feed(&bytes);
         while !self.link.outbox.is_ended() {
             match self.frames.next() {
@@ -272,15 +281,13 @@ pub(super) fn answer(hub: &Rc<Hub>, link: &Rc<Link>, id: i64, reply: Reply) {
         Reply::Joined(joined) => {
             let audience = link.who.borrow().audience;
             if joined.is_visible_to(audience) {
-                link.ok(id, OkBody::Joined(Box::new(hub.joined_body(&joined, audience))));
+                let body = hub.joined_body(&joined, audience);
+                link.send_large(&ServerMessage::Ok { id, ok: OkBody::Joined(Box::new(body)) });
             } else {
                 link.error(id, Code::NotFound, "no such lot");
             }
         }
-        Reply::NotLive(ask) => {
-            let (hub, link) = (Rc::clone(hub), Rc::clone(link));
-            actix_rt::spawn(async move { answer_from_history(&hub, &link, id, *ask).await });
-        }
+        Reply::NotLive(ask) => answer_later(hub, link, id, *ask, None),
         Reply::Overloaded => link.error(id, Code::Overloaded, "too many requests are waiting: nothing was done"),
         Reply::Unavailable => {
             link.error(id, Code::Unavailable, "not to be had now, and the outcome may be unknown: ask again with the same bid_id")
@@ -300,39 +307,36 @@ fn refused(refusal: &Refusal) -> ErrorBody {
     }
 }
 
-/// A request for a lot that is not in memory: over and let go, or never there.
-async fn answer_from_history(hub: &Rc<Hub>, link: &Rc<Link>, id: i64, not_live: gavel_engine::request::NotLive) {
+/// Answers a request for a lot that is not in memory: over and let go, or never there. A join keeps its turn until then.
+pub(super) fn answer_later(hub: &Rc<Hub>, link: &Rc<Link>, id: i64, not_live: NotLive, turn: Option<Turn>) {
+    let (hub, link) = (Rc::clone(hub), Rc::clone(link));
+    actix_rt::spawn(async move {
+        if let Err(error) = answer_from_history(&hub, &link, id, &not_live).await {
+            tracing::warn!(lot = %not_live.lot, %error, "the history can't be read");
+            link.error(id, Code::Unavailable, "the history can't be read now");
+        }
+        hub.replied(&link);
+        drop(turn);
+    });
+}
+
+async fn answer_from_history(hub: &Hub, link: &Link, id: i64, not_live: &NotLive) -> Result<(), StorageError> {
     let who = link.who.borrow().clone();
-    let history = hub.engine.history();
-    let (lot, found) = (not_live.lot, history.lot(not_live.lot, who.bidder.as_ref()).await);
-    let (view, own) = match found {
-        Ok(Some(found)) => found,
-        Ok(None) => return link.error(id, Code::NotFound, "no such lot"),
-        Err(error) => {
-            tracing::warn!(%lot, %error, "a lot can't be read from the tables");
-            return link.error(id, Code::Unavailable, "the lot can't be read now");
-        }
+    let Some((view, own)) = hub.engine.history().lot(not_live.lot, who.bidder.as_ref()).await? else {
+        link.error(id, Code::NotFound, "no such lot");
+        return Ok(());
     };
-    match not_live.ask {
+    match &not_live.ask {
         Ask::Join { position, .. } => {
-            let joined = hub.archived_body(&view, own, who.audience, position);
-            link.ok(id, OkBody::Joined(Box::new(joined)));
+            let missed = hub.missed_of_archived(&view, *position).await?;
+            let joined = hub.archived_body(&view, own, who.audience, missed.as_deref());
+            link.send_large(&ServerMessage::Ok { id, ok: OkBody::Joined(Box::new(joined)) });
         }
-        Ask::Bid { bid, .. } => {
-            let refusal = |reject| Refusal { reject, received_at: hub.engine.clock().now(), deadline: view.closes_at };
-            let refusal = match history.receipt(lot, &bid.bidder, bid.bid_id).await {
-                Ok(Some(receipt)) => match same_bid(&bid, receipt) {
-                    Ok(receipt) => return link.ok(id, OkBody::Receipt(Box::new(receipt))),
-                    Err(reject) => refusal(reject),
-                },
-                Ok(None) => refusal(Reject::LotClosed),
-                Err(error) => {
-                    tracing::warn!(%lot, %error, "a resent bid can't be looked up");
-                    return link.error(id, Code::Unavailable, "the bid can't be looked up now");
-                }
-            };
-            link.send(&ServerMessage::Error { id, error: refused(&refusal) });
-        }
+        Ask::Bid { bid, .. } => match bid_on_archived(&hub.engine, &view, bid).await? {
+            Ok(receipt) => link.ok(id, OkBody::Receipt(Box::new(receipt))),
+            Err(refusal) => link.send(&ServerMessage::Error { id, error: refused(&refusal) }),
+        },
         _ => link.error(id, Code::Internal, "no such answer"),
     }
+    Ok(())
 }

@@ -9,10 +9,19 @@ use super::{
 use crate::{
     auth::Gate,
     config::Settings,
-    http::problem::{Code, Problem},
+    http::{
+        Api,
+        problem::{Code, Problem},
+    },
 };
 use actix::{Actor, AsyncContext};
-use actix_web::{HttpRequest, HttpResponse, dev::Extensions, http::header, web};
+use actix_http::ws::HandshakeError;
+use actix_web::{
+    HttpRequest, HttpResponse,
+    dev::Extensions,
+    http::{StatusCode, header},
+    web,
+};
 use actix_web_actors::ws;
 use std::{
     any::Any,
@@ -21,6 +30,9 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Notify;
+
+/// When to come again while the server goes away.
+const COME_AGAIN: Duration = Duration::from_secs(1);
 
 /// Sockets of this process.
 static SOCKETS: AtomicUsize = AtomicUsize::new(0);
@@ -55,15 +67,23 @@ pub async fn connect(
     payload: web::Payload,
     gate: web::Data<Gate>,
     settings: web::Data<Settings>,
-) -> Result<HttpResponse, actix_web::Error> {
+    api: web::Data<Api>,
+) -> Result<HttpResponse, Problem> {
     let hub = request.app_data::<Rc<Hub>>().cloned().ok_or_else(Problem::internal)?;
+    if api.draining.is_cancelled() {
+        return Err(Problem::new(Code::Unavailable, "the server is going away: connect again").retry_after(COME_AGAIN));
+    }
     check_origin(&request, &settings.access.allowed_origins)?;
     let principal = gate.socket(&request).map_err(Problem::from)?;
     let counted = Counted::new(settings.limits.sockets.map_or(usize::MAX, std::num::NonZero::get))
         .ok_or_else(|| Problem::new(Code::Overloaded, "too many sockets are open"))?;
 
-    let mut response = ws::handshake_with_protocols(&request, &PROTOCOLS)?;
+    // The list may be given in several lines, of which the library reads the first: the choice is ours.
+    let mut response = ws::handshake_with_protocols(&request, &[]).map_err(no_handshake)?;
     let chosen = chosen(&request);
+    if let Some(protocol) = chosen {
+        response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, protocol));
+    }
     let socket = request.conn_data::<Connection>().and_then(|connection| connection.0.try_clone().ok());
     let link = hub.enter(Codec::of_protocol(chosen), who(principal.as_ref()), socket);
     let outbox = Rc::clone(&link.outbox);
@@ -79,6 +99,21 @@ pub async fn connect(
 fn chosen(request: &HttpRequest) -> Option<&'static str> {
     let offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
     offered.flat_map(|list| list.split(',')).find_map(|offer| PROTOCOLS.into_iter().find(|known| *known == offer.trim()))
+}
+
+/// Why a request is no handshake (RFC 6455, section 4.2).
+fn no_handshake(error: HandshakeError) -> Problem {
+    let (status, headers) = match error {
+        HandshakeError::BadWebsocketKey => (StatusCode::BAD_REQUEST, vec![]),
+        HandshakeError::GetMethodRequired => (StatusCode::METHOD_NOT_ALLOWED, vec![(header::ALLOW, "GET")]),
+        HandshakeError::NoVersionHeader | HandshakeError::UnsupportedVersion => {
+            (StatusCode::UPGRADE_REQUIRED, vec![(header::UPGRADE, "websocket"), (header::SEC_WEBSOCKET_VERSION, "13")])
+        }
+        HandshakeError::NoWebsocketUpgrade | HandshakeError::NoConnectionUpgrade => {
+            (StatusCode::UPGRADE_REQUIRED, vec![(header::UPGRADE, "websocket")])
+        }
+    };
+    Problem::invalid(format!("not a WebSocket handshake: {error}")).under(status, headers)
 }
 
 /// Browsers say from which page a socket is opened; others don't.

@@ -14,8 +14,10 @@ mod data_dir;
 #[cfg(feature = "failpoints")]
 mod panic;
 mod rest;
+mod rest_bounds;
 mod rest_changes;
 mod rules;
 mod slow_reader;
 mod socket;
+mod socket_bounds;
 mod socket_limits;

@@ -65,11 +65,40 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+/// RFC 3339, section 5.6, of any offset. (Its note lets an application take a space for the `T`; this one does not.)
 impl std::str::FromStr for Timestamp {
     type Err = jiff::Error;
     fn from_str(text: &str) -> Result<Self, jiff::Error> {
+        if !is_rfc3339(text.as_bytes()) {
+            return Err(jiff::Error::from_args(format_args!("expected a form such as 2026-11-22T01:02:03.456Z")));
+        }
         text.parse::<jiff::Timestamp>().map(|t| Self::from_millis(t.as_millisecond()))
     }
+}
+
+/// Whether a text has the form: jiff reads others too, such as times without seconds. Ranges are left to it.
+fn is_rfc3339(text: &[u8]) -> bool {
+    let fits = |text: &[u8], form: &[u8]| {
+        text.len() == form.len()
+            && text.iter().zip(form).all(|(byte, form)| match form {
+                b'0' => byte.is_ascii_digit(),
+                b'T' => byte.eq_ignore_ascii_case(&b'T'),
+                b'+' => matches!(byte, b'+' | b'-'),
+                other => byte == other,
+            })
+    };
+    let Some((time, rest)) = text.split_at_checked(19) else { return false };
+    let offset = match rest {
+        [b'.', fraction @ ..] => {
+            let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            if digits == 0 {
+                return false;
+            }
+            &fraction[digits..]
+        }
+        rest => rest,
+    };
+    fits(time, b"0000-00-00T00:00:00") && (offset.eq_ignore_ascii_case(b"Z") || fits(offset, b"+00:00"))
 }
 
 /// Text for people's formats, an integer for binary ones.
@@ -146,6 +175,41 @@ mod tests {
             assert_eq!(time.to_string(), theirs);
             assert_eq!(time.to_string().parse::<Timestamp>().expect("own text"), time);
             millis += 86_399_999 * 977; // drifts through days and milliseconds
+        }
+    }
+
+    #[test]
+    fn only_the_form_of_rfc_3339_is_read() {
+        let at = |text: &str| text.parse::<Timestamp>().ok().map(|time| time.to_string());
+        for good in [
+            "2026-11-22T10:15:00Z",
+            "2026-11-22T10:15:00.000Z",
+            "2026-11-22t10:15:00.0000000z",
+            "2026-11-22T12:15:00+02:00",
+            "2026-11-22T05:45:00.000-04:30",
+        ] {
+            assert_eq!(at(good).as_deref(), Some("2026-11-22T10:15:00.000Z"), "{good}");
+        }
+        for bad in [
+            "",
+            "2026-11-22",
+            "2026-11-22T10Z",
+            "2026-11-22T10:15Z",
+            "20261122T101500Z",
+            "2026-11-22 10:15:00Z",
+            "2026-11-22T10:15:00",
+            "2026-11-22T10:15:00.Z",
+            "2026-11-22T10:15:00,5Z",
+            "2026-11-22T10:15:00Z[UTC]",
+            "2026-11-22T10:15:00+02",
+            "2026-11-22T10:15:00+0200",
+            "2026-11-22T10:15:00+02:00:00",
+            "+002026-11-22T10:15:00Z",
+            "2026-13-22T10:15:00Z",
+            "2026-11-22T24:15:00Z",
+            " 2026-11-22T10:15:00Z",
+        ] {
+            assert_eq!(at(bad), None, "{bad}");
         }
     }
 

@@ -95,6 +95,9 @@ fn leeway_reaches_past_the_end() {
     let lenient = TokenKeys::from_secret(SECRET, Duration::from_secs(30));
     assert!(lenient.verify(&signed(&claims(&json!({"exp": now() - 5})))).is_ok());
     assert_eq!(lenient.verify(&signed(&claims(&json!({"exp": now() - 60})))), Err(AuthError::Expired));
+    // Also for what outlives the check, as a socket does.
+    let left = lenient.verify(&signed(&claims(&json!({"exp": now() - 5})))).unwrap().remaining(SystemTime::now());
+    assert!((20..=25).contains(&left.as_secs()), "{left:?}");
 }
 
 #[test]

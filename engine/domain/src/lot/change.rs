@@ -37,7 +37,15 @@ impl Lot {
         let price = change.price.or(self.price);
         change.minimum_bid = wanted.english().minimum_bid(price);
         change.reserve_met = wanted.english().reserve_met(price);
-        Ok(Decision::one(now, LotEvent::Changed(Box::new(change))))
+        // A lot that waited for a time and does so no more opens at once, as it would have if created so.
+        let opens = self.status == Status::Scheduled && change.opens_at == Some(None);
+        let closes_at = change.closes_at.unwrap_or(self.closes_at);
+        if opens && closes_at.is_some_and(|closes_at| closes_at <= now) {
+            return Err(Reject::Conflict(Conflict::ClosesInThePast));
+        }
+        let changed = LotEvent::Changed(Box::new(change));
+        let opened = opens.then_some(LotEvent::Opened { closes_at });
+        Ok(Decision::Events { at: now, events: std::iter::once(changed).chain(opened).collect() })
     }
 
     /// A change that says nothing but what is true already.
@@ -116,7 +124,7 @@ impl Change {
         set(&mut spec.closes_at, self.closes_at.as_ref());
         set(&mut spec.soft_close, self.soft_close.as_ref());
         match status {
-            // Without an opening time it waits for a hand.
+            // Without an opening time it waits for what opens it: nowadays the next event.
             Status::Scheduled if spec.opens_at.is_none() => Status::Draft,
             Status::Draft if !spec.draft && spec.opens_at.is_some() => Status::Scheduled,
             other => other,

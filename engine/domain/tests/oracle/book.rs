@@ -243,9 +243,11 @@ impl Book {
                         clock.left = terms.closes_at.map(|closes_at| closes_at - at);
                     }
                     clock.closes_at = terms.closes_at;
-                    if matches!(clock.phase, Phase::Draft | Phase::Scheduled) {
-                        clock.phase = waiting(terms);
-                    }
+                    clock.phase = match clock.phase {
+                        Phase::Scheduled if terms.opens_at.is_none() => Phase::Open,
+                        Phase::Draft | Phase::Scheduled => waiting(terms),
+                        other => other,
+                    };
                 }
                 Asked::Bid(_) => match self.sale(end) {
                     Some((buyer, price)) => clock.phase = Phase::Sold(buyer, price),
@@ -401,6 +403,8 @@ impl Book {
         let lowered = own.reserve.is_some_and(|own| wanted.reserve.is_none_or(|wanted| wanted < own));
         let begun = !matches!(self.clock().phase, Phase::Draft | Phase::Scheduled);
         let into_the_past = wanted.closes_at != own.closes_at && wanted.closes_at.is_some_and(|closes_at| closes_at <= now);
+        let opens = self.clock().phase == Phase::Scheduled && wanted.opens_at.is_none();
+        let into_the_past = into_the_past || opens && wanted.closes_at.is_some_and(|closes_at| closes_at <= now);
         let fixed = self.bids() > 0 && !(lowered && own == but_reserve);
         if self.clock().phase.over() || overdue || fixed || (begun && wanted.opens_at != own.opens_at) || into_the_past {
             return Err("conflict".into());
