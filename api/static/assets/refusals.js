@@ -41,6 +41,8 @@ export function inputText(error, currency) {
       return "Enter an amount.";
     case "decimals":
       return currency.scale === 0 ? `${currency.code} has no decimals: enter a whole number.` : `Enter at most ${currency.scale} decimals, like ${money(10 ** currency.scale * 12, currency)}.`;
+    case "ambiguous":
+      return "That comma may stand for thousands or for decimals. Write decimals after a point, and thousands without a mark.";
     case "range":
       return "That amount is larger than any bid can be.";
     default:
