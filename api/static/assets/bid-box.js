@@ -1,7 +1,7 @@
 // Where a bid is placed: amount, optional secret maximum, buying at once; and what the server said to it.
 
 import { el, setText, show } from "./dom.js";
-import { MAX_AMOUNT, formatAmount, parseAmount, stepAt } from "./gavel-client.js";
+import { MAX_AMOUNT, formatAmount, parseAmount, standing as standingOf, stepAt } from "./gavel-client.js";
 import { money } from "./format.js";
 import { inputText, refusalText } from "./refusals.js";
 
@@ -70,7 +70,7 @@ export function bidBox({ client, rest, me, role }) {
     const bidder = me() !== null;
     const open = lot.status === "open";
     const over = lot.status === "closed" || lot.status === "cancelled";
-    drawStanding(bidder, over);
+    drawStanding(bidder);
     if (led && !leads() && lot.position.seq >= led) forgetReceipt();
 
     setText(note, noteText(bidder, open));
@@ -91,16 +91,17 @@ export function bidBox({ client, rest, me, role }) {
 
     setText(maxLabel, raising() ? "Your new maximum" : "Your maximum (optional)");
     setText(submit, submitText(given));
-    const ready = open && client.state === "online" && !busy;
+    // A lot that can't be followed shows an old price: no place to bid.
+    const ready = open && client.state === "online" && !busy && client.lot(lot.id) !== null;
     submit.disabled = !ready;
     buy.disabled = !ready;
     submit.setAttribute("aria-busy", String(busy));
     if (buyable()) setText(buy, `Buy now for ${say(lot.rules.buy_now_price)}`);
   }
 
-  function drawStanding(bidder, over) {
+  function drawStanding(bidder) {
     const mine = lot.own?.max ?? null;
-    const state = !bidder || over ? "" : leads() ? "leads" : mine !== null ? "outbid" : "";
+    const state = standingOf(lot, me());
     standing.dataset.stand = state;
     element.dataset.stand = state;
     setText(standing, state === "outbid" ? "You have been outbid" : "");
