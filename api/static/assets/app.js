@@ -7,6 +7,7 @@ import { el, setText, show } from "./dom.js";
 import { hue } from "./format.js";
 import { listPage } from "./list-page.js";
 import { lotPage } from "./lot-page.js";
+import { route } from "./routes.js";
 
 const STORED = "gavel.token";
 const main = document.getElementById("page");
@@ -61,8 +62,8 @@ function store(value) {
 
 function draw() {
   page?.unmount();
-  const lot = location.pathname.match(/^\/lots\/([^/]+)\/?$/);
-  page = lot ? lotPage(context, decodeURIComponent(lot[1])) : listPage(context);
+  const to = route(location.pathname);
+  page = to.page === "lot" ? lotPage(context, to.id) : listPage(context);
   main.replaceChildren(page.element);
 }
 
