@@ -117,6 +117,7 @@ export function bidBox({ client, rest, me, role }) {
     }
     if (lot.status === "scheduled") return "Bidding has not opened yet.";
     if (lot.status === "paused") return "Bidding is paused. It goes on with the time that was left.";
+    if (open && client.lot(lot.id) === null) return "Bidding waits until this lot can be followed again.";
     if (open && client.state !== "online") return "Reconnecting. You can bid again as soon as the connection is back.";
     if (open && leads() && !lot.rules.proxy) return "You can bid again once somebody outbids you.";
     return "";

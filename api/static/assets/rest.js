@@ -27,22 +27,6 @@ export class Rest {
     }
   }
 
-  lots(status, limit = 100) {
-    return this.get(`/v1/lots?status=${status}&limit=${limit}`);
-  }
-
-  /** All pages of a list in order, at most `pages` of 500; stops early when `wanted()` turns false. */
-  async *pages(path, wanted, pages = 100) {
-    let cursor = null;
-    for (let page = 0; page < pages && wanted(); page++) {
-      const next = cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`;
-      const answer = await this.get(`${path}?limit=500${next}`);
-      yield answer.items;
-      cursor = answer.next;
-      if (cursor === null || cursor === undefined) return;
-    }
-  }
-
   wallet(bidder) {
     return this.get(`/v1/wallets/${encodeURIComponent(bidder)}`);
   }

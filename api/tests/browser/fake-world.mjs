@@ -174,3 +174,29 @@ class FakeSocket {
     if (request.time) reply({ time: { server_time: this.world.serverTime() } });
   }
 }
+
+/** Lists and single things over REST. A list's key is its path with the query that selects it; pages are told by cursors. */
+export class FakeRest {
+  asked = [];
+  items = {};
+  /** The number of the answer that fails, counted from 0; null: none. */
+  failAt = null;
+
+  constructor(lists) {
+    this.lists = lists;
+  }
+
+  async get(path) {
+    this.asked.push(path);
+    if (this.failAt === this.asked.length - 1) throw Object.assign(new Error("away"), { code: "unavailable", status: 503 });
+    const [name, query] = path.split("?");
+    const { limit, cursor = "0", ...select } = Object.fromEntries(new URLSearchParams(query));
+    const list = this.lists[`${name}${Object.keys(select).length > 0 ? `?${new URLSearchParams(select)}` : ""}`];
+    if (list) {
+      const end = Number(cursor) + Number(limit);
+      return { items: list.slice(Number(cursor), end), next: end < list.length ? String(end) : null };
+    }
+    if (this.items[path]) return this.items[path];
+    throw Object.assign(new Error("nothing there"), { code: "not_found", status: 404 });
+  }
+}
