@@ -1,6 +1,7 @@
 // Two people bid against each other in two browsers, against a running server: GAVEL_URL, ALICE_TOKEN, BOB_TOKEN (role
 // bidder), ADMIN_TOKEN. Prints a line for each check; exits 1 at the first that fails. SCREENSHOTS names a folder for pictures.
 
+import { edges } from "./edges.mjs";
 import { Stage, required, shows, until } from "./stage.mjs";
 
 const admin = required("ADMIN_TOKEN");
@@ -13,6 +14,7 @@ try {
   await stage.open();
   await theAuction();
   await buyingNow();
+  await edges(stage, newLot, order);
   console.log(`${stage.checks} checks passed`);
 } catch (error) {
   console.error(`two-browsers: ${error.message}`);
