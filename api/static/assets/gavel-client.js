@@ -30,6 +30,7 @@ export class GavelError extends Error {
  * - `session` (session): who the server says this is
  * - `lot` (lot, change): a joined lot changed; `change.kind` is `snapshot`, `events` or `own`; `change.events` were applied
  *   (a resume is both: `kind: "snapshot", resumed: true, events: […]`)
+ * - `push` (push): one that is not of a lot
  * - `lost` (lot id, error): the server refuses to let this lot be followed; it is joined no more, what was shown of it grows old
  */
 export class GavelClient {
@@ -119,6 +120,20 @@ export class GavelClient {
     this.#attempt = 0;
     if (this.state === "waiting") this.connect();
     else if (this.state === "online") this.time().catch(() => {});
+  }
+
+  /** A token that takes the place of the one before, of the same bidder: for this connection and the ones after it. */
+  async renew(token) {
+    this.#options.token = token;
+    if (this.state !== "online") return;
+    const { session } = await this.#request("auth", { token });
+    this.session = session;
+  }
+
+  /** Sends any other request and resolves to its `ok`; rejects where it is refused or the connection is lost. */
+  request(name, body) {
+    if (this.state !== "online") return Promise.reject(new GavelError({ code: "offline", message: "not connected" }));
+    return this.#request(name, body);
   }
 
   /** Resolves to the lot once joined. The lot stays joined across reconnects until `leave`. */
@@ -312,6 +327,7 @@ export class GavelClient {
       const message = JSON.parse(line);
       if (message.id !== undefined && message.id !== null) this.#answered(message);
       else if (message.push?.lot) this.#pushed(message.push);
+      else if (message.push) this.#tell("push", message.push);
     }
   }
 

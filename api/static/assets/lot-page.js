@@ -9,7 +9,7 @@ import { lotHistory } from "./history.js";
 const ANNOUNCE_EVERY_MS = 1_500;
 const EXTENDED_SHOWN_MS = 8_000;
 
-export function lotPage({ client, rest, me, role, announce, title }, id) {
+export function lotPage({ client, rest, wallet, me, role, announce, title }, id) {
   title("Lot");
   const back = el("a.back", { href: "/" }, "All lots");
   const waiting = el("p.empty", { role: "status" }, "Loading the lot…");
@@ -45,10 +45,10 @@ export function lotPage({ client, rest, me, role, announce, title }, id) {
   const lostNotice = el("div.lost", { id: "lost", role: "alert", hidden: true }, lostText,
     el("button", { type: "button", onclick: followAgain }, "Try again"));
 
-  const box = bidBox({ client, rest, me, role });
+  const box = bidBox({ client, wallet, me, role });
   const panel = el("aside.panel", { "aria-label": "Price and bidding" }, outcome, timing, pricing, box.element);
   const chart = priceChart();
-  const history = lotHistory({ rest, id, lot: () => client.lot(id), me, now: () => client.serverNow(), changed: drawHistory });
+  const history = lotHistory({ rest, id, lot: () => lot, me, now: () => client.serverNow(), changed: drawHistory });
   const layout = el("article.lot", { "aria-labelledby": "lot-title" }, head, lostNotice, panel, description, chart.element, history.element);
 
   let lot = null;

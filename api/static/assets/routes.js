@@ -1,9 +1,22 @@
 // Which page an address names. Pure.
 
-/** `{page: "lot", id}`, or `{page: "list"}`. */
+/** `{page: "lot", id}`, `{page: "wallet"}`, `{page: "sign-in"}` or `{page: "list"}`. */
 export function route(path) {
+  const named = path.match(/^\/(wallet|sign-in)\/?$/);
+  if (named) return { page: named[1] };
   const lot = path.match(/^\/lots\/([^/]+)\/?$/);
   return lot ? { page: "lot", id: lotId(lot[1]) } : { page: "list" };
+}
+
+/** The address of the sign-in page that leads back to `path` afterwards. */
+export function signInFor(path) {
+  return path === "/" ? "/sign-in" : `/sign-in?${new URLSearchParams({ to: path })}`;
+}
+
+/** Where to go after signing in: a page of this server that the query names, else the list. */
+export function afterSignIn(query) {
+  const to = new URLSearchParams(query).get("to") ?? "/";
+  return /^\/[^/\\]/.test(to) && ["lot", "wallet"].includes(route(to).page) ? to : "/";
 }
 
 /**

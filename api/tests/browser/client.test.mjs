@@ -1,5 +1,5 @@
 // The page's modules without a browser: amounts, event folding, backoff, the clock, and the client over a fake socket
-// and a clock that jumps. Run with `node --test client.test.mjs`; it brings `pages.test.mjs` along.
+// and a clock that jumps. Run with `node --test client.test.mjs`; it brings `pages.test.mjs` and `accounts.test.mjs` along.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -18,6 +18,7 @@ import {
   stepAt,
 } from "../../static/assets/gavel-client.js";
 import { World, lot, placed } from "./fake-world.mjs";
+import "./accounts.test.mjs";
 import "./pages.test.mjs";
 
 describe("amounts", () => {

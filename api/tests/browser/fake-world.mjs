@@ -31,6 +31,7 @@ export class World {
   deaf = false;
   #timers = new Set();
   #verify;
+  #client = null;
 
   constructor({ verify = async () => true } = {}) {
     this.#verify = verify;
@@ -61,14 +62,25 @@ export class World {
     return this.sockets.at(-1);
   }
 
-  /** A connected client of bidder amy. */
+  /** A client of bidder amy, not connected. */
+  client() {
+    return (this.#client = new GavelClient({ url: "ws://x", token: "t0ken", ...this.parts() }));
+  }
+
+  /** A connected one. */
   async online() {
-    const client = new GavelClient({ url: "ws://x", token: "t0ken", ...this.parts() });
+    const client = this.client();
+    await this.welcome();
+    return client;
+  }
+
+  /** Connects the last client. */
+  async welcome() {
+    const client = this.#client;
     client.connect();
     this.socket.open();
     await this.settle();
     if (client.state !== "online") throw new Error(`the client is ${client.state}`);
-    return client;
   }
 
   /** Lets the next connection attempt happen and succeed. */
