@@ -82,7 +82,7 @@ const signingIn = route(location.pathname).page === "sign-in";
 function draw() {
   page?.unmount();
   const to = route(location.pathname);
-  page = PAGES[to.page](to);
+  page = client.state === "denied" ? { element: doorPage(), unmount: () => {} } : PAGES[to.page](to);
   main.replaceChildren(page.element);
   signInLink.href = signInFor(location.pathname);
 }
@@ -149,9 +149,7 @@ client.on("state", (state, detail) => {
   if (state === "waiting") countDown(detail.retryAt);
   if (state === "denied") {
     say("No access");
-    page?.unmount();
-    page = null;
-    main.replaceChildren(doorPage());
+    draw();
   }
   if (state === "stopped") {
     say("Disconnected");

@@ -13,6 +13,7 @@ export async function edges(stage, newLot, order) {
   await textIsText(stage, eve, newLot, order);
   await otherWaysToWriteAnId(stage, eve, newLot);
   await theNewestOfMany(stage, eve, newLot, order);
+  await aVeryLongHistory(stage, eve, newLot);
   await notToBeFollowed(stage, eve, newLot);
   await stage.check("no page reported an error or a refused resource", async () => {
     if (eve.troubles.length > 0) throw new Error(eve.troubles.join("; "));
@@ -55,6 +56,29 @@ async function theNewestOfMany(stage, eve, newLot, order) {
     await order(last, "cancel");
     await eve.page.goto(stage.url);
     await shows(eve, `[data-section="ended"] [data-lot="${last.id}"]`, "The last of many");
+  });
+}
+
+async function aVeryLongHistory(stage, eve, newLot) {
+  await stage.check("a history too long to be read at one go says that it has a gap, and is read on from there", async () => {
+    const lot = await newLot({ title: "A long story" });
+    const asked = [];
+    let pages = Infinity;
+    await eve.page.route(/\/bids\?/, (route) => {
+      const number = Number(new URL(route.request().url()).searchParams.get("cursor") ?? 0);
+      asked.push(number);
+      const bid = { seq: 2 + number, at: lot.created_at, bidder: "zoe", amount: 100 + number, price: 100 + number, leader: "zoe" };
+      return route.fulfill({ json: { items: [bid], next: number + 1 < pages ? String(number + 1) : null } });
+    });
+    await eve.page.goto(`${stage.url}/lots/${lot.id}`);
+    await shows(eve, "#history-cut", "This table has a gap");
+    const read = asked.length;
+    pages = read + 5;
+    await eve.page.click("#history-cut button");
+    await until(() => eve.page.isVisible("#history-cut"), (visible) => !visible, "the notice to go");
+    if (asked[read] !== read || asked.length !== pages) throw new Error(`asked for ${asked.slice(read)} after ${read} pages`);
+    await shows(eve, '.history tr[data-kind="bid_placed"] >> nth=0', String(100 + pages - 1));
+    await eve.page.unroute(/\/bids\?/);
   });
 }
 
