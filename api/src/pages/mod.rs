@@ -21,18 +21,18 @@ const PAGE: &str = "index.html";
 #[folder = "static/"]
 struct Files;
 
-/// `/`, `/lots/{uuid}` and `/assets/…`.
+/// `/`, `/lots/{uuid}`, `/wallet`, `/sign-in` and `/assets/…`.
 pub fn routes(routes: &mut web::ServiceConfig) {
     let resource = |paths: &[&str], route: fn() -> actix_web::Route| {
         web::resource(paths.to_vec()).route(route()).default_service(method_not_allowed("GET, HEAD"))
     };
     routes
-        .service(resource(&["/"], || reading().to(list_page)))
+        .service(resource(&["/", "/wallet", "/wallet/", "/sign-in", "/sign-in/"], || reading().to(plain_page)))
         .service(resource(&["/lots/{lot}", "/lots/{lot}/"], || reading().to(lot_page)))
         .service(resource(&["/assets/{path:.+}"], || reading().to(asset)));
 }
 
-async fn list_page(request: HttpRequest) -> Result<HttpResponse, Problem> {
+async fn plain_page(request: HttpRequest) -> Result<HttpResponse, Problem> {
     serve(&request, PAGE)
 }
 
@@ -113,6 +113,9 @@ mod tests {
             ("/", "text/html; charset=utf-8"),
             (lot, "text/html; charset=utf-8"),
             (&format!("{lot}/"), "text/html; charset=utf-8"),
+            ("/wallet", "text/html; charset=utf-8"),
+            ("/sign-in", "text/html; charset=utf-8"),
+            ("/sign-in?to=%2Fwallet", "text/html; charset=utf-8"),
             ("/assets/app.js", "text/javascript; charset=utf-8"),
             ("/assets/style.css", "text/css; charset=utf-8"),
             ("/assets/favicon.svg", "image/svg+xml"),

@@ -6,10 +6,10 @@ export const MAX_AMOUNT = Number.MAX_SAFE_INTEGER;
 
 /**
  * Reads what a person typed as an amount of a currency with `scale` decimals.
- * Gives `{value}` (an integer in the minor unit) or `{error}`: `empty`, `format`, `decimals`, `range`.
+ * Gives `{value}` (an integer in the minor unit) or `{error}`: `empty`, `format`, `decimals`, `ambiguous`, `range`.
  *
  * `.` or `,` may be the decimal separator; `,`, `.`, space and `'` may group thousands.
- * What could be read in two ways (`1.000` with two decimals) is refused, never guessed.
+ * What could be read in two ways (`1.000` with two decimals, `1,500` with three) is refused, never guessed.
  */
 export function parseAmount(text, scale = 0) {
   const bare = String(text ?? "").trim().replace(/[\s\u00a0\u202f'’]/g, "");
@@ -23,6 +23,7 @@ export function parseAmount(text, scale = 0) {
     const mark = bare[last];
     const tail = bare.slice(last + 1);
     const alone = bare.indexOf(mark) === last;
+    if (scale >= 3 && /^[0-9]{1,3},[0-9]{3}$/.test(bare)) return { error: "ambiguous" };
     const grouping = mark === "," && tail.length === 3 && /^[0-9]{1,3}(,[0-9]{3})+$/.test(bare);
     if (!grouping) {
       if (!alone) return { error: "format" };

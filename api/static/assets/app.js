@@ -3,25 +3,36 @@
 
 import { GavelClient } from "./gavel-client.js";
 import { Rest } from "./rest.js";
+import { Credentials } from "./credentials.js";
 import { el, setText, show } from "./dom.js";
 import { hue } from "./format.js";
 import { listPage } from "./list-page.js";
 import { lotPage } from "./lot-page.js";
+import { afterSignIn, route, signInFor } from "./routes.js";
+import { LOGIN, signInPage } from "./sign-in-page.js";
+import { walletPage } from "./wallet-page.js";
+import { Wallet } from "./wallet.js";
 
-const STORED = "gavel.token";
 const main = document.getElementById("page");
 const linkState = document.getElementById("link-state");
 const banner = document.getElementById("banner");
+const walletLink = document.getElementById("wallet-link");
+const signInLink = document.getElementById("sign-in-link");
 
-const token = takeToken();
-const rest = new Rest(token);
-const client = new GavelClient({ url: `${location.origin.replace(/^http/, "ws")}/v1/ws`, token, verify: () => rest.welcome() });
+const rest = new Rest(null);
+const credentials = new Credentials({ rest, storage: sessionStorageOrNull(), renewed: (token) => client.renew(token).catch(() => {}) });
+takeLink();
+const client = new GavelClient({ url: `${location.origin.replace(/^http/, "ws")}/v1/ws`, token: credentials.token, verify: letIn });
+/** This bidder's name, or null for everybody else. */
+const me = () => (client.session?.role === "bidder" ? client.session.bidder : null);
+const wallet = new Wallet({ client, rest, me });
 
 const context = {
   client,
   rest,
-  /** This bidder's name, or null for everybody else. */
-  me: () => (client.session?.role === "bidder" ? client.session.bidder : null),
+  credentials,
+  wallet,
+  me,
   role: () => client.session?.role ?? null,
   announce: (text) => setText(document.getElementById("announce"), text),
   title: (text) => (document.title = text ? `${text} · Gavel` : "Gavel"),
@@ -31,39 +42,49 @@ let page = null;
 let waitTimer = null;
 
 /** The token of `/#token=…` moves to this tab's session storage and out of the address bar. */
-function takeToken() {
+function takeLink() {
   const given = tokenIn(location.hash);
-  if (given) {
-    store(given);
-    history.replaceState(null, "", location.pathname + location.search);
-  }
-  try {
-    return given ?? sessionStorage.getItem(STORED);
-  } catch {
-    return given;
-  }
+  if (!given) return;
+  credentials.take(given);
+  history.replaceState(null, "", location.pathname + location.search);
 }
 
 function tokenIn(hash) {
   return new URLSearchParams(hash.replace(/^#/, "")).get("token") || null;
 }
 
-function store(value) {
+function sessionStorageOrNull() {
   try {
-    if (value) sessionStorage.setItem(STORED, value);
-    else sessionStorage.removeItem(STORED);
+    return sessionStorage;
   } catch {
-    // Storage may be forbidden; the token then lasts until the tab is reloaded.
+    return null;
   }
+}
+
+/** Whether the server takes us, if need be with a token renewed just now. */
+async function letIn() {
+  if (await rest.welcome()) return true;
+  return (await credentials.renew()) || credentials.signedIn;
 }
 
 // ---- pages ----
 
+const PAGES = {
+  list: () => listPage(context),
+  lot: ({ id }) => lotPage(context, id),
+  wallet: () => walletPage(context),
+  "sign-in": () => signInPage(context, afterSignIn(location.search)),
+};
+
+/** Signing in comes before everything else: nothing is connected there, and what follows starts anew. */
+const signingIn = route(location.pathname).page === "sign-in";
+
 function draw() {
   page?.unmount();
-  const lot = location.pathname.match(/^\/lots\/([^/]+)\/?$/);
-  page = lot ? lotPage(context, decodeURIComponent(lot[1])) : listPage(context);
+  const to = route(location.pathname);
+  page = client.state === "denied" ? { element: doorPage(), unmount: () => {} } : PAGES[to.page](to);
   main.replaceChildren(page.element);
+  signInLink.href = signInFor(location.pathname);
 }
 
 function go(path) {
@@ -79,7 +100,7 @@ document.addEventListener("click", (event) => {
   if (!link || event.defaultPrevented || event.button !== 0) return;
   if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   const path = link.getAttribute("href");
-  if (path !== "/" && !path.startsWith("/lots/")) return;
+  if (signingIn || (path !== "/" && !["lot", "wallet"].includes(route(path).page))) return;
   event.preventDefault();
   go(path);
 });
@@ -87,7 +108,7 @@ document.addEventListener("click", (event) => {
 window.addEventListener("popstate", draw);
 window.addEventListener("hashchange", () => {
   if (tokenIn(location.hash)) {
-    takeToken();
+    takeLink();
     location.reload();
   }
 });
@@ -107,8 +128,15 @@ client.on("session", (session) => {
 });
 
 function signOut() {
-  store(null);
+  credentials.signOut();
   location.assign("/");
+}
+
+wallet.on(() => show(walletLink, Boolean(wallet.kept) && me() !== null));
+
+/** Only where nobody is known yet, and only if the server offers it. */
+async function offerSignIn(link) {
+  if (await rest.exists(LOGIN)) show(link, true);
 }
 
 client.on("state", (state, detail) => {
@@ -117,12 +145,11 @@ client.on("state", (state, detail) => {
   show(banner, state === "stopped" && detail.code !== 1000);
   if (state === "connecting") say("Connecting…");
   if (state === "online") say("Live");
+  if (state === "online" && client.session === null) offerSignIn(signInLink);
   if (state === "waiting") countDown(detail.retryAt);
   if (state === "denied") {
     say("No access");
-    page?.unmount();
-    page = null;
-    main.replaceChildren(doorPage());
+    draw();
   }
   if (state === "stopped") {
     say("Disconnected");
@@ -153,20 +180,27 @@ function countDown(retryAt) {
 }
 
 window.addEventListener("offline", () => client.lostNetwork());
-window.addEventListener("online", () => client.wake());
-document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && client.wake());
+window.addEventListener("online", () => signingIn || client.wake());
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState !== "visible") return;
+  credentials.keep();
+  if (!signingIn) client.wake();
+});
 
 // ---- without a welcome ----
 
 function doorPage() {
   context.title("Ask for a link");
+  const { token } = credentials;
+  const signIn = el("p", { hidden: true }, el("a", { id: "door-sign-in", href: signInFor(location.pathname) }, "Sign in with your name and password"));
+  offerSignIn(signIn);
   const field = el("input", { id: "door-link", autocomplete: "off", spellcheck: "false", placeholder: "https://…/#token=…" });
   const enter = (event) => {
     event.preventDefault();
     const text = field.value.trim();
     const given = text.includes("#") ? tokenIn(text.slice(text.indexOf("#"))) : text;
     if (!given) return field.focus();
-    store(given);
+    credentials.take(given);
     location.reload();
   };
   return el("section.door", { "data-page": "door" },
@@ -174,6 +208,7 @@ function doorPage() {
     el("p", {}, token
       ? "Links are valid for a limited time. Ask whoever runs the auction for a new one."
       : "This auction is for invited guests. Ask whoever runs it for your personal link, and open it in this browser."),
+    signIn,
     el("form", { onsubmit: enter },
       el("label", { for: "door-link" }, "Have a link or an access token already?"),
       el("div.field", {}, field),
@@ -183,4 +218,5 @@ function doorPage() {
 }
 
 draw();
-client.connect();
+if (signingIn) show(linkState, false);
+else credentials.keep().then(() => client.connect());

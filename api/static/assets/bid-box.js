@@ -1,25 +1,25 @@
 // Where a bid is placed: amount, optional secret maximum, buying at once; and what the server said to it.
 
 import { el, setText, show } from "./dom.js";
-import { MAX_AMOUNT, formatAmount, parseAmount, stepAt } from "./gavel-client.js";
+import { MAX_AMOUNT, formatAmount, parseAmount, standing as standingOf, stepAt } from "./gavel-client.js";
 import { money } from "./format.js";
 import { inputText, refusalText } from "./refusals.js";
+import { fundsFor } from "./wallet.js";
 
 const TEMPORARY = ["unavailable", "overloaded", "rate_limited", "internal", "stopped"];
 
 /** `me()` this bidder's name or null, `role()` the session's role or null. */
-export function bidBox({ client, rest, me, role }) {
+export function bidBox({ client, wallet, me, role }) {
   let lot = null;
   let edited = false; // the amount was typed, so a new minimum must not overwrite it
   let busy = false;
   let unsure = null; // a bid whose outcome is unknown: the same one again keeps its bid_id
-  let walletOf = null;
   let led = false; // the seq of our last receipt while it is true that we lead by it
 
   // That one leads is said beside the price.
   const standing = el("p.standing", { role: "status", id: "standing" });
   const own = el("p.own", { id: "own-max" });
-  const wallet = el("p.wallet", { id: "wallet", hidden: true });
+  const funds = el("p.wallet", { id: "wallet", hidden: true });
   const note = el("p.bid-note", { id: "bid-note" });
 
   const amount = el("input", { id: "bid-amount", name: "amount", inputmode: "decimal", autocomplete: "off", spellcheck: "false", "aria-describedby": "bid-hint bid-error", oninput: () => typed(), onkeydown: arrows });
@@ -44,9 +44,9 @@ export function bidBox({ client, rest, me, role }) {
   const done = el("p.done", { id: "bid-done", role: "status" });
   const form = el("form.bid-form", { novalidate: true, "aria-label": "Place a bid", onsubmit: send }, amountPart, maxPart, submit, el("div.answer", {}, error, done));
   const dialog = el("dialog.confirm", { "aria-labelledby": "confirm-title" });
-  const element = el("div.bid-box", { id: "bid-box" }, standing, own, note, form, buy, wallet, dialog);
+  const element = el("div.bid-box", { id: "bid-box" }, standing, own, note, form, buy, funds, dialog);
 
-  const stop = client.on("state", () => lot && draw());
+  const stop = [client.on("state", () => lot && draw()), wallet.on(() => lot && draw())];
 
   function update(next, kind) {
     const first = lot === null;
@@ -55,7 +55,7 @@ export function bidBox({ client, rest, me, role }) {
       setText(unit, lot.currency.code);
       setText(maxUnit, lot.currency.code);
     }
-    if (kind === "own" || walletOf !== me()) readWallet();
+    if (first || kind !== "events") readWallet();
     draw();
   }
 
@@ -70,7 +70,7 @@ export function bidBox({ client, rest, me, role }) {
     const bidder = me() !== null;
     const open = lot.status === "open";
     const over = lot.status === "closed" || lot.status === "cancelled";
-    drawStanding(bidder, over);
+    drawStanding(bidder);
     if (led && !leads() && lot.position.seq >= led) forgetReceipt();
 
     setText(note, noteText(bidder, open));
@@ -91,16 +91,18 @@ export function bidBox({ client, rest, me, role }) {
 
     setText(maxLabel, raising() ? "Your new maximum" : "Your maximum (optional)");
     setText(submit, submitText(given));
-    const ready = open && client.state === "online" && !busy;
+    drawFunds();
+    // A lot that can't be followed shows an old price: no place to bid.
+    const ready = open && client.state === "online" && !busy && client.lot(lot.id) !== null;
     submit.disabled = !ready;
     buy.disabled = !ready;
     submit.setAttribute("aria-busy", String(busy));
     if (buyable()) setText(buy, `Buy now for ${say(lot.rules.buy_now_price)}`);
   }
 
-  function drawStanding(bidder, over) {
+  function drawStanding(bidder) {
     const mine = lot.own?.max ?? null;
-    const state = !bidder || over ? "" : leads() ? "leads" : mine !== null ? "outbid" : "";
+    const state = standingOf(lot, me());
     standing.dataset.stand = state;
     element.dataset.stand = state;
     setText(standing, state === "outbid" ? "You have been outbid" : "");
@@ -116,6 +118,7 @@ export function bidBox({ client, rest, me, role }) {
     }
     if (lot.status === "scheduled") return "Bidding has not opened yet.";
     if (lot.status === "paused") return "Bidding is paused. It goes on with the time that was left.";
+    if (open && client.lot(lot.id) === null) return "Bidding waits until this lot can be followed again.";
     if (open && client.state !== "online") return "Reconnecting. You can bid again as soon as the connection is back.";
     if (open && leads() && !lot.rules.proxy) return "You can bid again once somebody outbids you.";
     return "";
@@ -208,7 +211,8 @@ export function bidBox({ client, rest, me, role }) {
     } catch (refusal) {
       if (TEMPORARY.includes(refusal.code) && refusal.bid_id) unsure = { ...bid, lot: lot.id, bid_id: refusal.bid_id };
       if (refusal.code === "bid_too_low") edited = true;
-      fail(refusalText(refusal, lot), null);
+      if (refusal.code === "insufficient_funds") readWallet();
+      fail(refusalText(refusal, lot, left()), null);
     } finally {
       busy = false;
       draw();
@@ -256,18 +260,22 @@ export function bidBox({ client, rest, me, role }) {
 
   // ---- the wallet, where the lot is paid from one ----
 
-  async function readWallet() {
-    walletOf = me();
-    if (walletOf === null || lot.funding !== "wallet") return show(wallet, false);
-    try {
-      const { items } = await rest.wallet(walletOf);
-      const item = items.find((one) => one.currency === lot.currency.code);
-      if (item) setText(wallet, `Available: ${say(item.available)}${item.held > 0 ? ` · ${say(item.held)} held` : ""}`);
-      show(wallet, Boolean(item));
-    } catch {
-      show(wallet, false);
-    }
+  function readWallet() {
+    if (lot.funding === "wallet") wallet.refresh();
   }
 
-  return { element, update, close: stop };
+  const fundsNow = () => fundsFor(lot, wallet.item(lot.currency.code), me());
+  const left = () => fundsNow()?.left ?? null;
+
+  function drawFunds() {
+    const now = fundsNow();
+    show(funds, now !== null && !["closed", "cancelled"].includes(lot.status));
+    if (now === null) return;
+    const limit = lot.rules.proxy ? parseAmount(max.value, lot.currency.scale).value : undefined;
+    const most = limit ?? (raising() ? 0 : (parseAmount(amount.value, lot.currency.scale).value ?? 0));
+    setText(funds, `You can bid up to ${say(now.left)}${now.here > 0 ? `, with the ${say(now.here)} your lead holds here` : ""}.`);
+    funds.classList.toggle("warn", form.hidden ? now.left < lot.minimum_bid && !leads() : most > now.left);
+  }
+
+  return { element, update, close: () => stop.forEach((off) => off()) };
 }

@@ -3,10 +3,10 @@
 // It knows no page: it tells what happens through `on(…)`.
 
 import { OffsetEstimate, afterClose, backoff } from "./gavel-clock.js";
-import { applyEvents } from "./gavel-lot.js";
+import { afterOwnPush, afterReceipt, afterSnapshot, applyEvents } from "./gavel-lot.js";
 
 export { OffsetEstimate, afterClose, backoff } from "./gavel-clock.js";
-export { applyEvent, applyEvents, eventKind } from "./gavel-lot.js";
+export { applyEvent, applyEvents, eventKind, standing } from "./gavel-lot.js";
 export { MAX_AMOUNT, formatAmount, parseAmount, stepAt } from "./amounts.js";
 
 const TIME_SAMPLES = 5;
@@ -30,6 +30,8 @@ export class GavelError extends Error {
  * - `session` (session): who the server says this is
  * - `lot` (lot, change): a joined lot changed; `change.kind` is `snapshot`, `events` or `own`; `change.events` were applied
  *   (a resume is both: `kind: "snapshot", resumed: true, events: […]`)
+ * - `push` (push): one that is not of a lot
+ * - `lost` (lot id, error): the server refuses to let this lot be followed; it is joined no more, what was shown of it grows old
  */
 export class GavelClient {
   state = "idle";
@@ -40,7 +42,7 @@ export class GavelClient {
   #socket = null;
   #nextId = 1;
   #requests = new Map(); // id → {resolve, reject}
-  #lots = new Map(); // lot id → {lot, joining, waiters}
+  #lots = new Map(); // lot id → {lot, joining, waiters, failures}
   #bids = new Map(); // bid_id → {body, tries, resolve, reject, waiting}: sent, not answered for good
   #offset = new OffsetEstimate();
   #attempt = 0;
@@ -120,11 +122,25 @@ export class GavelClient {
     else if (this.state === "online") this.time().catch(() => {});
   }
 
+  /** A token that takes the place of the one before, of the same bidder: for this connection and the ones after it. */
+  async renew(token) {
+    this.#options.token = token;
+    if (this.state !== "online") return;
+    const { session } = await this.#request("auth", { token });
+    this.session = session;
+  }
+
+  /** Sends any other request and resolves to its `ok`; rejects where it is refused or the connection is lost. */
+  request(name, body) {
+    if (this.state !== "online") return Promise.reject(new GavelError({ code: "offline", message: "not connected" }));
+    return this.#request(name, body);
+  }
+
   /** Resolves to the lot once joined. The lot stays joined across reconnects until `leave`. */
   join(id) {
     let entry = this.#lots.get(id);
     if (entry?.lot && this.state === "online" && !entry.joining) return Promise.resolve(entry.lot);
-    if (!entry) this.#lots.set(id, (entry = { lot: null, joining: false, waiters: [] }));
+    if (!entry) this.#lots.set(id, (entry = { lot: null, joining: false, waiters: [], failures: 0 }));
     return new Promise((resolve, reject) => {
       entry.waiters.push({ resolve, reject });
       if (this.state === "online") this.#join(id);
@@ -185,7 +201,12 @@ export class GavelClient {
         const { session } = await this.#request("auth", { token });
         this.session = session;
         this.#tell("session", session);
+      } else if (!(await this.#welcome())) {
+        // `time` is answered before anybody is asked who they are, so it proves nothing.
+        if (this.#socket !== socket) return;
+        throw new GavelError({ code: "unauthenticated" });
       }
+      if (this.#socket !== socket) return;
       await this.time();
     } catch (error) {
       if (this.#socket !== socket || error.code === "disconnected") return;
@@ -200,6 +221,17 @@ export class GavelClient {
     for (const id of this.#lots.keys()) this.#join(id);
     for (const [id, bid] of this.#bids) if (!bid.waiting) this.#sendBid(id);
     this.#check(socket, TIME_SAMPLES - 1);
+  }
+
+  /** Whether the server takes visitors like this one, as far as it can be asked. */
+  async #welcome() {
+    const { after, verify } = this.#options;
+    const socket = this.#socket;
+    this.#cancelCheck = after(() => this.#socket === socket && this.#drop(4000, true), ANSWER_WITHIN_MS);
+    const cancel = this.#cancelCheck;
+    const welcome = await verify().catch(() => true);
+    cancel();
+    return welcome;
   }
 
   /** A few quick time samples, then one now and then: it keeps the estimate fresh and notices a dead connection. */
@@ -295,6 +327,7 @@ export class GavelClient {
       const message = JSON.parse(line);
       if (message.id !== undefined && message.id !== null) this.#answered(message);
       else if (message.push?.lot) this.#pushed(message.push);
+      else if (message.push) this.#tell("push", message.push);
     }
   }
 
@@ -322,19 +355,21 @@ export class GavelClient {
       const { joined } = await this.#request("join", { lot: id, ...(position ? { position } : {}) });
       if (this.#lots.get(id) !== entry) return;
       entry.joining = false;
+      entry.failures = 0;
       this.#sample(sent, joined.server_time);
       this.#adopt(entry, joined, position !== undefined);
       for (const waiter of entry.waiters.splice(0)) waiter.resolve(entry.lot);
     } catch (error) {
       if (this.#lots.get(id) !== entry || error.code === "disconnected") return;
       entry.joining = false;
-      if (error.temporary) {
-        const delay = error.retry_after_ms ?? 500 + backoff(2, this.#options.random);
-        this.#options.after(() => this.state === "online" && this.#join(id), delay);
+      if (error.temporary || error.code === "internal") {
+        const delay = error.retry_after_ms ?? 500 + backoff(entry.failures++, this.#options.random);
+        this.#options.after(() => this.state === "online" && this.#lots.get(id) === entry && this.#join(id), delay);
         return;
       }
       this.#lots.delete(id);
       for (const waiter of entry.waiters) waiter.reject(error);
+      this.#tell("lost", id, error);
     }
   }
 
@@ -343,8 +378,7 @@ export class GavelClient {
     const before = entry.lot;
     const resumed = again && joined.recovered === true && before !== null;
     const { applied } = resumed ? applyEvents(before, joined.events ?? [], this.#me()) : { applied: [] };
-    entry.lot = { ...joined.lot, position: joined.position ?? joined.lot.position };
-    if (!("own" in entry.lot) && before?.own) entry.lot.own = before.own;
+    entry.lot = afterSnapshot(before, { ...joined.lot, position: joined.position ?? joined.lot.position });
     this.#tell("lot", entry.lot, { kind: "snapshot", first: before === null, resumed, events: applied });
   }
 
@@ -357,7 +391,7 @@ export class GavelClient {
     }
     if (!entry.lot) return;
     if (push.own !== undefined) {
-      entry.lot = { ...entry.lot, own: push.own };
+      entry.lot = afterOwnPush(entry.lot, push.own);
       this.#tell("lot", entry.lot, { kind: "own", events: [] });
     }
     if (push.events) {
@@ -382,7 +416,7 @@ export class GavelClient {
     try {
       const { receipt } = await this.#request("bid", body);
       this.#bids.delete(id);
-      this.#ownMax(receipt);
+      this.#receipt(receipt);
       bid.resolve(receipt);
     } catch (error) {
       // Lost on the way: it goes again once the connection is back. Whether it counted is for the server to say.
@@ -402,13 +436,13 @@ export class GavelClient {
     }
   }
 
-  /** A receipt carries the maximum now in force; who leads is told by the events. */
-  #ownMax(receipt) {
+  /** A receipt carries the maximum now in force; price and leader come with the events. */
+  #receipt(receipt) {
     const entry = this.#lots.get(receipt.lot);
     if (!entry?.lot) return;
-    const own = entry.lot.own ?? { leading: entry.lot.leader === this.#me(), max: null };
-    if (own.max !== null && own.max >= receipt.max) return;
-    entry.lot = { ...entry.lot, own: { ...own, max: receipt.max } };
+    const lot = afterReceipt(entry.lot, receipt, this.#me());
+    if (lot === entry.lot) return;
+    entry.lot = lot;
     this.#tell("lot", entry.lot, { kind: "own", events: [] });
   }
 }

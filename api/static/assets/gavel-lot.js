@@ -66,8 +66,43 @@ export function applyEvent(lot, event, me = null) {
   const changes = APPLY[kind](lot, body);
   if (changes === null) return null;
   const next = { ...lot, ...changes, position: { epoch: event.epoch, seq: event.seq } };
-  if (me !== null && next.own && "leader" in body) next.own = { ...next.own, leading: next.leader === me };
+  // What a receipt says of a later bid stays true until that bid's own event.
+  const ahead = next.own?.seq !== undefined && next.own.seq > event.seq;
+  if (me !== null && next.own && !ahead && "leader" in body) next.own = { ...next.own, leading: next.leader === me };
   return next;
+}
+
+/** Whether a receipt told of a bid (`own.seq`) whose event has not arrived yet. */
+function awaiting(lot) {
+  return lot.own?.seq !== undefined && lot.own.seq > lot.position.seq;
+}
+
+/** The lot after the receipt of an own bid. A receipt that is older than the lot (a bid sent twice) changes nothing. */
+export function afterReceipt(lot, { seq, leading, max }, me) {
+  const known = lot.own?.max ?? null;
+  if (seq > lot.position.seq) return { ...lot, own: { leading, max: known === null ? max : Math.max(known, max), seq } };
+  return known !== null && known >= max ? lot : { ...lot, own: { leading: lot.own?.leading ?? lot.leader === me, max } };
+}
+
+/** The lot after the server's word on the own standing; it follows the events it comes from, so before them it may be of an earlier bid. */
+export function afterOwnPush(lot, own) {
+  const { seq, max } = lot.own ?? {};
+  if (!awaiting(lot)) return { ...lot, own };
+  return own === null || own.max < max ? lot : { ...lot, own: { ...own, seq } };
+}
+
+/** A lot as the server answered it, after what was known of it. */
+export function afterSnapshot(before, lot) {
+  if (!before?.own) return lot;
+  const newer = before.own.seq !== undefined && before.own.seq > lot.position.seq;
+  return newer || !("own" in lot) ? { ...lot, own: before.own } : lot;
+}
+
+/** How a bidder stands on a lot: `leads`, `outbid`, or empty where neither is so. `me`: the bidder's name or null. */
+export function standing(lot, me) {
+  if (me === null || !["open", "paused"].includes(lot.status)) return "";
+  if (lot.leader === me) return "leads";
+  return lot.own?.max != null && !lot.own.leading ? "outbid" : "";
 }
 
 /**

@@ -2,10 +2,14 @@
 // both are keyed by `seq`, so that whatever arrives twice or out of order ends in the same table.
 
 import { arrange, el, setText, show } from "./dom.js";
+import { Listing } from "./listing.js";
+import { oneAtATime } from "./one-at-a-time.js";
 import { eventKind, formatAmount } from "./gavel-client.js";
 import { clockTime, count, hue, money, outcomeWords, span } from "./format.js";
 
 const SHOWN = 100;
+/** Readings that are asked for in quick succession become one. */
+const LOAD_EVERY_MS = 1_000;
 
 /** `lot()` gives the lot as it is, `me()` this bidder's name or null, `now()` the server's time; `changed()` is called after news. */
 export function lotHistory({ rest, id, lot, me, now, changed }) {
@@ -13,12 +17,17 @@ export function lotHistory({ rest, id, lot, me, now, changed }) {
   const drawn = new Map(); // seq → table row
   let limit = SHOWN;
   let open = true;
-  let loading = 0;
   let pending = null;
   let loaded = false;
 
   const body = el("tbody");
   const status = el("p.empty", { role: "status" }, "Loading the history…");
+  const bidList = new Listing(rest, `/v1/lots/${id}/bids`);
+  const eventList = new Listing(rest, `/v1/lots/${id}/events`);
+  const loading = oneAtATime(read, LOAD_EVERY_MS);
+  const cutText = el("span");
+  const cut = el("p.history-cut", { id: "history-cut", role: "status", hidden: true }, cutText, " ",
+    el("button.quiet", { type: "button", onclick: () => loading.ask() }, "Read on"));
   const more = el("button.quiet", { type: "button", hidden: true, onclick: () => ((limit += 400), draw()) }, "Show more");
   const number = el("span.number");
   const unit = el("span.history-unit");
@@ -29,27 +38,24 @@ export function lotHistory({ rest, id, lot, me, now, changed }) {
       el("th.amount", { scope: "col" }, "Bid"), el("th.amount", { scope: "col" }, "Price", unit), el("th", { scope: "col" }, "Leader"))),
     body);
   const element = el("section.history-section", { "aria-labelledby": "history-title" },
-    el("h2", { id: "history-title" }, "History ", number), table, status, more);
+    el("h2", { id: "history-title" }, "History ", number), cut, table, status, more);
 
-  /** Reads everything again; rows already known stay. */
-  async function load() {
-    const run = ++loading;
-    const wanted = () => open && run === loading;
+  /** Reads on from where the last reading was; rows already known stay. */
+  async function read() {
     try {
-      const bids = readAll(`/v1/lots/${id}/bids`, wanted, addBid);
+      const bids = readOn(bidList, addBid);
       // The extras of the history are no reason to show none of it.
-      const events = readAll(`/v1/lots/${id}/events`, wanted, addEvent).catch(() => {});
+      const events = readOn(eventList, addEvent).catch(() => {});
       await Promise.all([bids, events]);
-      if (!wanted()) return;
       loaded = true;
     } catch (error) {
-      if (wanted() && rows.size === 0) setText(status, error.status === 404 ? "" : "The history could not be loaded.");
+      if (open && rows.size === 0) setText(status, error.status === 404 ? "" : "The history could not be loaded.");
     }
     later();
   }
 
-  async function readAll(path, wanted, add) {
-    for await (const items of rest.pages(path, wanted)) {
+  async function readOn(list, add) {
+    for await (const items of list.pages(() => open)) {
       for (const item of items) add(item);
       later();
     }
@@ -85,11 +91,13 @@ export function lotHistory({ rest, id, lot, me, now, changed }) {
     const elements = newest.slice(0, limit).map((row) => drawn.get(row.seq) ?? drawRow(row));
     arrange(body, elements);
     const bids = newest.filter((row) => row.kind === "bid_placed").length;
-    setText(number, bids > 0 ? String(bids) : "");
+    setText(number, bids > 0 ? String(bidList.cut ? lot().bid_count : bids) : "");
     setText(unit, `, ${lot().currency.code}`);
     show(table, newest.length > 0);
     show(status, newest.length === 0);
     if (loaded) setText(status, ["closed", "cancelled"].includes(lot().status) ? "There were no bids." : "No bids yet.");
+    show(cut, bidList.cut);
+    if (bidList.cut) setText(cutText, "This table has a gap: the history is very long, and between its beginning and the newest lines a part has not been read.");
     show(more, newest.length > limit);
     setText(more, `Show more (${count(newest.length - limit, "older line")})`);
     element.dataset.loaded = String(loaded);
@@ -157,7 +165,7 @@ export function lotHistory({ rest, id, lot, me, now, changed }) {
 
   return {
     element,
-    load,
+    load: loading.ask,
     add,
     /** Accepted bids in order, for the chart. */
     bids: () => [...rows.values()].filter((row) => row.kind === "bid_placed").sort((a, b) => a.seq - b.seq),
@@ -166,6 +174,7 @@ export function lotHistory({ rest, id, lot, me, now, changed }) {
     close: () => {
       open = false;
       clearTimeout(pending);
+      loading.stop();
     },
   };
 }

@@ -2,23 +2,25 @@
 
 import { arrange, el, flash, setText, show } from "./dom.js";
 import { clockTime, count, countdown, hue, money, outcomeWords, statusName } from "./format.js";
+import { standing } from "./gavel-client.js";
+import { ENDED, ENDED_SHOWN, LIVE, LotList, byClose, byEnd, byOpening } from "./lot-list.js";
 
 /** The protocol's default bound on joined lots a socket. */
 const JOINED_AT_MOST = 128;
 const REFRESH_MS = 15_000;
-/** What can still change is joined; the rest is read now and then. */
-const LIVE = ["open", "paused", "scheduled"];
 
 const SECTIONS = [
   { key: "open", title: "Live now", statuses: ["open", "paused"], empty: "No lot is open right now." },
   { key: "scheduled", title: "Opening soon", statuses: ["scheduled"] },
-  { key: "ended", title: "Recently ended", statuses: ["closed", "cancelled"] },
+  { key: "ended", title: "Recently ended", statuses: ENDED },
 ];
 
 export function listPage({ client, rest, me, title }) {
   title("Lots");
   const cards = new Map(); // lot id → card
-  const joined = new Set();
+  const joined = new Set(); // what can still change is joined; the rest is read now and then
+  const seenEnding = new Map(); // lot id → when it ended, ms
+  const list = new LotList(rest);
   const notice = el("p.empty", { role: "status" }, "Loading the lots…");
   const sections = SECTIONS.map((section) => {
     const grid = el("ul.cards", { role: "list" });
@@ -32,8 +34,11 @@ export function listPage({ client, rest, me, title }) {
     el("h1", {}, "Lots"), notice, sections.map((section) => section.element));
 
   let mounted = true;
+  let reading = false;
   const stop = [
     client.on("lot", (lot, change) => cards.has(lot.id) && update(lot, change)),
+    // Its card lives on from the list alone.
+    client.on("lost", (id) => joined.delete(id)),
     client.on("session", () => cards.forEach((card) => card.draw(card.lot))),
     client.on("state", (state) => state === "online" && refresh()),
   ];
@@ -45,19 +50,25 @@ export function listPage({ client, rest, me, title }) {
   refresh();
 
   async function refresh() {
+    if (reading) return;
+    reading = true;
     try {
-      const statuses = SECTIONS.flatMap((section) => section.statuses);
-      const answers = await Promise.all(statuses.map((status) => rest.lots(status)));
+      const known = [...cards.values()].filter((card) => LIVE.includes(card.lot.status) && client.lot(card.lot.id) === null);
+      const { lots, gone } = await list.read(known.map((card) => card.lot.id), client.serverNow());
       if (!mounted) return;
       show(notice, false);
-      for (const lot of answers.flatMap((answer) => answer.items)) {
+      gone.forEach((id) => cards.delete(id));
+      for (const lot of lots) {
         // What a joined lot says is newer than a list.
         if (!joined.has(lot.id) || !cards.has(lot.id)) update(client.lot(lot.id) ?? lot, null);
       }
-      for (const lot of answers.flatMap((answer) => answer.items)) follow(lot);
+      // Not all may find room: those that close next matter most.
+      lots.sort((a, b) => (a.status === "scheduled") - (b.status === "scheduled") || byClose(a, b)).forEach(follow);
       sortOut();
     } catch (error) {
       if (mounted && cards.size === 0) setText(notice, error.status === 401 ? "Waiting for access…" : "The lots could not be loaded. Trying again…");
+    } finally {
+      reading = false;
     }
   }
 
@@ -66,7 +77,7 @@ export function listPage({ client, rest, me, title }) {
     if (joined.has(lot.id) || joined.size >= JOINED_AT_MOST) return;
     joined.add(lot.id);
     // Beyond a server's own limit the card lives from the list alone.
-    client.join(lot.id).catch(() => joined.delete(lot.id));
+    client.join(lot.id).catch(() => {});
   }
 
   function update(lot, change) {
@@ -76,6 +87,8 @@ export function listPage({ client, rest, me, title }) {
     card.draw(lot);
     card.tick(client.serverNow());
     if (change?.events.some((event) => "bid_placed" in event)) flash(card.element, "bumped");
+    const end = change?.events.findLast((event) => "closed" in event || "cancelled" in event);
+    if (end) seenEnding.set(lot.id, Date.parse(end.at));
     if (moved && change) sortOut();
     if (joined.has(lot.id) && !LIVE.includes(lot.status)) leave(lot.id);
   }
@@ -86,9 +99,12 @@ export function listPage({ client, rest, me, title }) {
   }
 
   function sortOut() {
+    const order = { open: byClose, scheduled: byOpening, ended: byEnd(client.serverNow(), (lot) => seenEnding.get(lot.id)) };
     for (const section of sections) {
-      const here = [...cards.values()].filter((card) => section.statuses.includes(card.lot.status)).sort(ORDER[section.key]);
-      const shown = section.key === "ended" ? here.slice(0, 24) : here;
+      const here = [...cards.values()].filter((card) => section.statuses.includes(card.lot.status))
+        .sort((a, b) => order[section.key](a.lot, b.lot));
+      const shown = section.key === "ended" ? here.slice(0, ENDED_SHOWN) : here;
+      for (const card of here.slice(shown.length)) cards.delete(card.lot.id);
       arrange(section.grid, shown.map((card) => card.element));
       setText(section.number, here.length > 0 && section.key !== "ended" ? String(here.length) : "");
       if (section.empty) show(section.empty, here.length === 0);
@@ -105,17 +121,6 @@ export function listPage({ client, rest, me, title }) {
   }
 
   return { element, unmount };
-}
-
-const time = (at, absent) => (at ? Date.parse(at) : absent);
-const ORDER = {
-  open: (a, b) => (a.lot.status === "paused") - (b.lot.status === "paused") || time(a.lot.closes_at, Infinity) - time(b.lot.closes_at, Infinity) || byTitle(a, b),
-  scheduled: (a, b) => time(a.lot.opens_at, Infinity) - time(b.lot.opens_at, Infinity) || byTitle(a, b),
-  ended: (a, b) => time(b.lot.closes_at, 0) - time(a.lot.closes_at, 0) || byTitle(a, b),
-};
-
-function byTitle(a, b) {
-  return a.lot.title.localeCompare(b.lot.title) || (a.lot.id < b.lot.id ? -1 : 1);
 }
 
 function lotCard(first, me) {
@@ -139,7 +144,7 @@ function lotCard(first, me) {
   function draw(lot) {
     card.lot = lot;
     const leads = lot.leader !== null && lot.leader === me();
-    const out = !leads && lot.own?.max != null && ["open", "paused"].includes(lot.status);
+    const out = standing(lot, me()) === "outbid";
     element.dataset.status = lot.status;
     element.dataset.stand = leads ? "leads" : out ? "outbid" : "";
     status.dataset.status = lot.status;

@@ -9,7 +9,7 @@ import { lotHistory } from "./history.js";
 const ANNOUNCE_EVERY_MS = 1_500;
 const EXTENDED_SHOWN_MS = 8_000;
 
-export function lotPage({ client, rest, me, role, announce, title }, id) {
+export function lotPage({ client, rest, wallet, me, role, announce, title }, id) {
   title("Lot");
   const back = el("a.back", { href: "/" }, "All lots");
   const waiting = el("p.empty", { role: "status" }, "Loading the lot…");
@@ -41,11 +41,15 @@ export function lotPage({ client, rest, me, role, announce, title }, id) {
   const outcomeDetail = el("p.outcome-detail");
   const outcome = el("div.outcome", { id: "outcome", role: "status", hidden: true }, outcomeHead, outcomeDetail);
 
-  const box = bidBox({ client, rest, me, role });
+  const lostText = el("span");
+  const lostNotice = el("div.lost", { id: "lost", role: "alert", hidden: true }, lostText,
+    el("button", { type: "button", onclick: followAgain }, "Try again"));
+
+  const box = bidBox({ client, wallet, me, role });
   const panel = el("aside.panel", { "aria-label": "Price and bidding" }, outcome, timing, pricing, box.element);
   const chart = priceChart();
-  const history = lotHistory({ rest, id, lot: () => client.lot(id), me, now: () => client.serverNow(), changed: drawHistory });
-  const layout = el("article.lot", { "aria-labelledby": "lot-title" }, head, panel, description, chart.element, history.element);
+  const history = lotHistory({ rest, id, lot: () => lot, me, now: () => client.serverNow(), changed: drawHistory });
+  const layout = el("article.lot", { "aria-labelledby": "lot-title" }, head, lostNotice, panel, description, chart.element, history.element);
 
   let lot = null;
   let mounted = true;
@@ -55,6 +59,7 @@ export function lotPage({ client, rest, me, role, announce, title }, id) {
 
   const stop = [
     client.on("lot", (next, change) => next.id === id && changed(next, change)),
+    client.on("lost", (lost, error) => lost === id && lot && noMore(error)),
     client.on("session", () => lot && draw()),
   ];
   const ticking = setInterval(tick, 100);
@@ -66,7 +71,22 @@ export function lotPage({ client, rest, me, role, announce, title }, id) {
     title("No such lot");
   }
 
+  /** What is shown was true once; the server tells no more of it. */
+  function noMore(error) {
+    const why = error.code === "not_found" ? "This lot is no longer there." : "This lot can no longer be followed from here.";
+    setText(lostText, `${why} What you see may be out of date.`);
+    show(lostNotice, true);
+    layout.dataset.lost = error.code;
+    box.update(lot);
+  }
+
+  function followAgain() {
+    client.join(id).catch(() => {});
+  }
+
   function changed(next, change) {
+    show(lostNotice, false);
+    delete layout.dataset.lost;
     const first = lot === null;
     const before = lot;
     lot = next;

@@ -6,7 +6,8 @@ const WORDS = {
   bid_too_low: ({ minimum, amount }) => minimum === undefined ? "That bid is too low." : `Too low: the lowest bid accepted now is ${amount(minimum)}.`,
   max_not_raised: ({ ownMax, amount }) => ownMax ? `You already lead with a maximum of ${amount(ownMax)}. Only a higher maximum changes something.` : "You already lead. Only a higher maximum changes something.",
   already_leading: () => "You already lead. You can bid again once somebody outbids you.",
-  insufficient_funds: () => "Your available balance doesn't cover this bid.",
+  insufficient_funds: ({ left, amount }) =>
+    left === null ? "Your available balance doesn't cover this bid." : `Your balance doesn't cover this bid: on this lot you can bid up to ${amount(left)}.`,
   lot_not_open: () => "Bidding on this lot hasn't opened yet.",
   lot_paused: () => "Bidding is paused. Your bid was not placed.",
   lot_closed: () => "Too late: the lot had closed when your bid arrived.",
@@ -26,12 +27,12 @@ const WORDS = {
   stopped: () => "The connection ended before the answer came. Check the history before you bid again.",
 };
 
-/** `error`: a refusal with `code` and maybe `minimum`; `lot`: the lot as it is now. */
-export function refusalText(error, lot) {
+/** `error`: a refusal with `code` and maybe `minimum`; `lot`: the lot as it is now; `left`: what the wallet covers, if known. */
+export function refusalText(error, lot, left = null) {
   const words = WORDS[error.code];
   if (!words) return error.message ? `The bid was refused: ${error.message}` : "The bid was refused.";
   const amount = (value) => money(value, lot.currency);
-  return words({ minimum: error.minimum, message: error.message, ownMax: lot.own?.max ?? null, amount });
+  return words({ minimum: error.minimum, message: error.message, ownMax: lot.own?.max ?? null, left, amount });
 }
 
 /** What is wrong with typed text, by the error of `parseAmount`. */
@@ -41,6 +42,8 @@ export function inputText(error, currency) {
       return "Enter an amount.";
     case "decimals":
       return currency.scale === 0 ? `${currency.code} has no decimals: enter a whole number.` : `Enter at most ${currency.scale} decimals, like ${money(10 ** currency.scale * 12, currency)}.`;
+    case "ambiguous":
+      return "That comma may stand for thousands or for decimals. Write decimals after a point, and thousands without a mark.";
     case "range":
       return "That amount is larger than any bid can be.";
     default:

@@ -1,20 +1,34 @@
-// Reading over REST with the visitor's token: lots, histories, wallets. Errors carry the problem's `code` and `status`.
+// Speaking REST with the visitor's token. Errors carry the problem's `code`, the `status` and what else the problem says.
 
 export class Rest {
-  #token;
+  /** A JWT, or null for a visitor without one. */
+  token;
 
   constructor(token) {
-    this.#token = token;
+    this.token = token;
   }
 
-  async get(path) {
-    const headers = { accept: "application/json" };
-    if (this.#token) headers.authorization = `Bearer ${this.#token}`;
-    const response = await fetch(path, { headers, cache: "no-cache" });
-    if (response.ok) return response.json();
-    const problem = await response.json().catch(() => ({}));
+  get(path) {
+    return this.#ask(path, { cache: "no-cache" });
+  }
+
+  /**
+   * Resolves to the answer's JSON, null where there is none. Without `bearer` the token, which may have expired, stays
+   * here; `keepalive` lets the request outlive the page.
+   */
+  post(path, body, { bearer = true, keepalive = false } = {}) {
+    return this.#ask(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), bearer, keepalive });
+  }
+
+  async #ask(path, { headers = {}, bearer = true, ...options }) {
+    const authorization = this.token && bearer ? { authorization: `Bearer ${this.token}` } : {};
+    const response = await fetch(path, { headers: { accept: "application/json", ...authorization, ...headers }, ...options });
+    const text = await response.text();
+    if (response.ok) return text === "" ? null : JSON.parse(text);
+    const problem = problemOf(text);
     const error = new Error(problem.detail ?? problem.title ?? `HTTP ${response.status}`);
-    throw Object.assign(error, { code: problem.code ?? "internal", status: response.status });
+    const wait = Number(response.headers.get("retry-after"));
+    throw Object.assign(error, { code: problem.code ?? "internal", status: response.status, ...(wait > 0 ? { retry_after_ms: wait * 1000 } : {}) });
   }
 
   /** False only when the server says that this token (or having none) is not enough. */
@@ -27,23 +41,21 @@ export class Rest {
     }
   }
 
-  lots(status, limit = 100) {
-    return this.get(`/v1/lots?status=${status}&limit=${limit}`);
-  }
-
-  /** All pages of a list in order, at most `pages` of 500; stops early when `wanted()` turns false. */
-  async *pages(path, wanted, pages = 100) {
-    let cursor = null;
-    for (let page = 0; page < pages && wanted(); page++) {
-      const next = cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`;
-      const answer = await this.get(`${path}?limit=500${next}`);
-      yield answer.items;
-      cursor = answer.next;
-      if (cursor === null || cursor === undefined) return;
+  /** Whether there is anything at an address, whatever it says to a plain reading; null while that cannot be learnt. */
+  async exists(path) {
+    try {
+      await this.get(path);
+      return true;
+    } catch (error) {
+      return error.status === undefined || error.status >= 500 ? null : error.status !== 404;
     }
   }
+}
 
-  wallet(bidder) {
-    return this.get(`/v1/wallets/${encodeURIComponent(bidder)}`);
+function problemOf(text) {
+  try {
+    return JSON.parse(text) ?? {};
+  } catch {
+    return {};
   }
 }

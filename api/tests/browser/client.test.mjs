@@ -1,5 +1,5 @@
 // The page's modules without a browser: amounts, event folding, backoff, the clock, and the client over a fake socket
-// and a clock that jumps. Run with `node --test client.test.mjs`.
+// and a clock that jumps. Run with `node --test client.test.mjs`; it brings `pages.test.mjs` and `accounts.test.mjs` along.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -14,9 +14,12 @@ import {
   backoff,
   formatAmount,
   parseAmount,
+  standing,
   stepAt,
 } from "../../static/assets/gavel-client.js";
 import { World, lot, placed } from "./fake-world.mjs";
+import "./accounts.test.mjs";
+import "./pages.test.mjs";
 
 describe("amounts", () => {
   const read = [
@@ -38,6 +41,17 @@ describe("amounts", () => {
     ["1.234", 2, "decimals"],
     ["0.1", 2, 10],
     ["0.29", 2, 29],
+    ["1,500", 3, "ambiguous"],
+    ["0,500", 3, "ambiguous"],
+    ["1,500", 4, "ambiguous"],
+    ["1.500", 3, 1500],
+    ["1.500", 4, 15_000],
+    ["1,50", 3, 1500],
+    ["1,5000", 4, 15_000],
+    ["1234,567", 3, 1_234_567],
+    ["1,234,567", 3, 1_234_567_000],
+    ["1,234.567", 3, 1_234_567],
+    ["1.234,567", 3, 1_234_567],
     ["1,23,456", 0, "format"],
     ["1.2.3", 2, "format"],
     ["-5", 0, "format"],
@@ -65,6 +79,8 @@ describe("amounts", () => {
     [5, 2, "0.05"],
     [123456, 2, "1,234.56"],
     [-250, 2, "−2.50"],
+    [1_234_567, 3, "1,234.567"],
+    [1_234_567, 4, "123.4567"],
     [MAX_AMOUNT, 2, "90,071,992,547,409.91"],
   ];
   for (const [value, scale, expect] of shown) {
@@ -241,6 +257,109 @@ describe("the client", () => {
     assert.deepEqual([changes[0].kind, changes[0].resumed, client.lot("L").position.seq], ["snapshot", false, 77]);
     world.frame({ push: { lot: "L", own: { leading: false, max: 400 } } });
     assert.deepEqual(client.lot("L").own, { leading: false, max: 400 });
+  });
+
+  test("one's own bid is not called outbid while its push is still on the way", async () => {
+    const world = new World();
+    const client = await world.online();
+    const joining = client.join("L");
+    world.answer("join", { joined: world.joined(lot({ own: null })) });
+    await joining;
+    world.push([placed(1, "bob", 150)]);
+    const stands = [];
+    client.on("lot", (lot) => stands.push(standing(lot, "amy")));
+    const bidding = client.bid("L", { amount: 160, max: 400 });
+    world.answer("bid", { receipt: { bid_id: "generated", lot: "L", seq: 3, max: 400, price: 180, leading: true } });
+    await bidding;
+    assert.deepEqual(client.lot("L").own, { leading: true, max: 400, seq: 3 });
+    // Another's bid that came just before; its word on the own standing is of then.
+    world.push([placed(2, "cat", 170)]);
+    world.frame({ push: { lot: "L", own: { leading: false, max: 300 } } });
+    world.push([placed(3, "amy", 180)]);
+    world.frame({ push: { lot: "L", own: { leading: true, max: 400 } } });
+    assert.ok(!stands.includes("outbid"), stands.join());
+    assert.equal(stands.at(-1), "leads");
+    world.push([placed(4, "bob", 410)]);
+    assert.equal(stands.at(-1), "outbid");
+    world.frame({ push: { lot: "L", own: { leading: false, max: 400 } } });
+    assert.deepEqual([stands.at(-1), client.lot("L").own.max], ["outbid", 400]);
+  });
+
+  test("a bid that another's maximum beat is outbid at once, an old receipt changes nothing", async () => {
+    const world = new World();
+    const client = await world.online();
+    const joining = client.join("L");
+    world.answer("join", { joined: world.joined(lot({ own: null, leader: "bob", price: 150, position: { epoch: 3, seq: 5 } })) });
+    await joining;
+    client.bid("L", { amount: 160, bid_id: "B1" });
+    world.answer("bid", { receipt: { bid_id: "B1", lot: "L", seq: 6, max: 160, price: 170, leading: false } });
+    await world.settle();
+    assert.equal(standing(client.lot("L"), "amy"), "outbid");
+    client.bid("L", { amount: 120, bid_id: "B0", retry: true });
+    world.answer("bid", { receipt: { bid_id: "B0", lot: "L", seq: 2, max: 120, price: 120, leading: true } });
+    await world.settle();
+    assert.deepEqual(client.lot("L").own, { leading: false, max: 160, seq: 6 });
+    assert.equal(standing(client.lot("L"), null), "");
+  });
+
+  test("a rejoin that fails inside the server is tried again, more and more patiently", async () => {
+    const world = new World();
+    const client = await world.online();
+    client.join("L").catch(() => {});
+    world.answer("join", { joined: world.joined(lot()) });
+    await world.settle();
+    const lost = [];
+    client.on("lost", (id, error) => lost.push([id, error.code]));
+    world.push([placed(5, "bob", 150)]); // a gap
+    const waits = [];
+    for (let joins = world.count("join"); joins < 5; joins++) {
+      const since = world.now;
+      world.refuse("join", { code: "internal", temporary: false });
+      await world.settle();
+      await world.advance(60_000, () => world.count("join") > joins);
+      waits.push(world.now - since);
+    }
+    assert.deepEqual(waits, [...waits].sort((a, b) => a - b));
+    assert.ok(waits.at(-1) > waits[0], waits.join());
+    world.answer("join", { joined: world.joined(lot({ price: 150, position: { epoch: 3, seq: 5 } })) });
+    await world.settle();
+    assert.deepEqual([client.lot("L").price, lost], [150, []]);
+  });
+
+  test("a rejoin refused for good is told, and the lot can be joined anew", async () => {
+    const world = new World();
+    const client = await world.online();
+    client.join("L").catch(() => {});
+    world.answer("join", { joined: world.joined(lot()) });
+    await world.settle();
+    const lost = [];
+    client.on("lost", (id, error) => lost.push([id, error.code]));
+    world.push([placed(5, "bob", 150)]);
+    world.refuse("join", { code: "limit_exceeded", temporary: false });
+    await world.settle();
+    assert.deepEqual([lost, client.lot("L")], [[["L", "limit_exceeded"]], null]);
+    const again = client.join("L");
+    world.answer("join", { joined: world.joined(lot({ price: 150 })) });
+    assert.equal((await again).price, 150);
+  });
+
+  test("a visitor without a token is let in by the server's word alone, not by the time it tells", async () => {
+    for (const [answer, state] of [[async () => false, "denied"], [async () => true, "online"], [() => Promise.reject(new Error("away")), "online"]]) {
+      const world = new World({ verify: answer });
+      const client = new GavelClient({ url: "ws://x", ...world.parts() });
+      const states = [];
+      client.on("state", (next) => states.push(next));
+      client.connect();
+      world.socket.open();
+      await world.settle();
+      assert.deepEqual(states, ["connecting", state]);
+    }
+    const world = new World({ verify: () => new Promise(() => {}) });
+    const client = new GavelClient({ url: "ws://x", ...world.parts() });
+    client.connect();
+    world.socket.open();
+    await world.advance(60_000, () => world.sockets.length > 1);
+    assert.equal(world.sockets.length, 2, "a question without an answer is a lost connection");
   });
 
   test("an unanswered bid goes again under its bid_id, marked as a retry", async () => {

@@ -31,6 +31,7 @@ export class World {
   deaf = false;
   #timers = new Set();
   #verify;
+  #client = null;
 
   constructor({ verify = async () => true } = {}) {
     this.#verify = verify;
@@ -61,14 +62,25 @@ export class World {
     return this.sockets.at(-1);
   }
 
-  /** A connected client of bidder amy. */
+  /** A client of bidder amy, not connected. */
+  client() {
+    return (this.#client = new GavelClient({ url: "ws://x", token: "t0ken", ...this.parts() }));
+  }
+
+  /** A connected one. */
   async online() {
-    const client = new GavelClient({ url: "ws://x", token: "t0ken", ...this.parts() });
+    const client = this.client();
+    await this.welcome();
+    return client;
+  }
+
+  /** Connects the last client. */
+  async welcome() {
+    const client = this.#client;
     client.connect();
     this.socket.open();
     await this.settle();
     if (client.state !== "online") throw new Error(`the client is ${client.state}`);
-    return client;
   }
 
   /** Lets the next connection attempt happen and succeed. */
@@ -172,5 +184,31 @@ class FakeSocket {
     const reply = (ok) => queueMicrotask(() => this.onmessage?.({ data: JSON.stringify({ id: request.id, ok }) }));
     if (request.auth) reply({ session: { bidder: "amy", role: "bidder", server_time: this.world.serverTime(), limits: {} } });
     if (request.time) reply({ time: { server_time: this.world.serverTime() } });
+  }
+}
+
+/** Lists and single things over REST. A list's key is its path with the query that selects it; pages are told by cursors. */
+export class FakeRest {
+  asked = [];
+  items = {};
+  /** The number of the answer that fails, counted from 0; null: none. */
+  failAt = null;
+
+  constructor(lists) {
+    this.lists = lists;
+  }
+
+  async get(path) {
+    this.asked.push(path);
+    if (this.failAt === this.asked.length - 1) throw Object.assign(new Error("away"), { code: "unavailable", status: 503 });
+    const [name, query] = path.split("?");
+    const { limit, cursor = "0", ...select } = Object.fromEntries(new URLSearchParams(query));
+    const list = this.lists[`${name}${Object.keys(select).length > 0 ? `?${new URLSearchParams(select)}` : ""}`];
+    if (list) {
+      const end = Number(cursor) + Number(limit);
+      return { items: list.slice(Number(cursor), end), next: end < list.length ? String(end) : null };
+    }
+    if (this.items[path]) return this.items[path];
+    throw Object.assign(new Error("nothing there"), { code: "not_found", status: 404 });
   }
 }

@@ -56,11 +56,15 @@ export class Stage {
     await this.#browser?.close();
   }
 
-  /** A person with a browser window of their own. `clockAhead`: how wrong their machine's clock is, ms. */
-  async person(name, token, { clockAhead = 0, ...settings } = {}) {
+  /**
+   * A person with a browser window of their own. `clockAhead`: how wrong their machine's clock is, ms. `watchStates`: keep
+   * each state of the connection that the page shows in `statesSeen`.
+   */
+  async person(name, token, { clockAhead = 0, watchStates = false, ...settings } = {}) {
     const context = await this.#browser.newContext({ viewport: { width: 1200, height: 900 }, ...settings });
     context.setDefaultTimeout(PATIENCE);
     if (clockAhead !== 0) await context.addInitScript(wrongClock, clockAhead);
+    if (watchStates) await context.addInitScript(keepStates);
     const page = await context.newPage();
     const person = { name, context, page, troubles: [], frames: [] };
     page.on("pageerror", (error) => person.troubles.push(String(error)));
@@ -109,6 +113,14 @@ export class Stage {
     if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${text}`);
     return JSON.parse(text);
   }
+}
+
+function keepStates() {
+  window.statesSeen = [];
+  addEventListener("DOMContentLoaded", () => {
+    const shown = document.getElementById("link-state");
+    new MutationObserver(() => window.statesSeen.push(shown.dataset.state)).observe(shown, { attributeFilter: ["data-state"] });
+  });
 }
 
 function wrongClock(ahead) {

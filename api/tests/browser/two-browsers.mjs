@@ -1,6 +1,8 @@
 // Two people bid against each other in two browsers, against a running server: GAVEL_URL, ALICE_TOKEN, BOB_TOKEN (role
 // bidder), ADMIN_TOKEN. Prints a line for each check; exits 1 at the first that fails. SCREENSHOTS names a folder for pictures.
 
+import { accounts } from "./accounts.mjs";
+import { edges } from "./edges.mjs";
 import { Stage, required, shows, until } from "./stage.mjs";
 
 const admin = required("ADMIN_TOKEN");
@@ -13,6 +15,8 @@ try {
   await stage.open();
   await theAuction();
   await buyingNow();
+  await edges(stage, newLot, order);
+  await accounts(stage, newLot);
   console.log(`${stage.checks} checks passed`);
 } catch (error) {
   console.error(`two-browsers: ${error.message}`);
@@ -248,7 +252,7 @@ async function sameHistory(a, b, bids) {
 /** The frames since the return must hold a join with the old position, answered with just what was missed. */
 function resumed(frames, seq) {
   const messages = frames.flatMap(({ way, text }) => text.split("\n").filter(Boolean).map((line) => ({ way, ...JSON.parse(line) })));
-  const join = messages.find((message) => message.way === "sent" && message.join);
+  const join = messages.find((message) => message.way === "sent" && message.join?.lot);
   if (join?.join.position?.seq !== seq) throw new Error(`joined again with ${JSON.stringify(join?.join)}, not at seq ${seq}`);
   const { recovered, events } = messages.find((message) => message.way === "received" && message.ok?.joined).ok.joined;
   const seqs = events.map((event) => event.seq).join();
