@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
 /// Drives a running Gavel server over its protocol alone, checks what it answers and measures it.
 #[derive(Debug, Parser)]
@@ -75,9 +75,31 @@ pub(crate) struct BurstArgs {
     /// Lots with proxy bidding, where a leader may raise its own maximum
     #[arg(long)]
     pub(crate) proxy: bool,
+    /// Whether bids need money: with `wallet` each bidder is granted enough first, and the held sums are checked
+    #[arg(long, value_enum, default_value_t = Funding::Open)]
+    pub(crate) funding: Funding,
     /// Afterwards looks for every receipt in the lots' histories over REST
     #[arg(long)]
     pub(crate) verify_history: bool,
+}
+
+/// How bids on the lots are covered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Funding {
+    /// No balance needed.
+    Open,
+    /// The bidder's wallet must cover the maximum.
+    Wallet,
+}
+
+impl Funding {
+    /// As the protocol spells it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Wallet => "wallet",
+        }
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -1,4 +1,5 @@
-//! The few REST calls around a run: lots are made, read, closed, and their history is paged through.
+//! The few REST calls around a run: lots are made, read, closed, their history is paged through; wallets are filled
+//! and read.
 //! Blocking; never used while a scenario measures.
 
 use std::time::Duration;
@@ -32,7 +33,30 @@ pub(crate) struct LotState {
     pub(crate) bid_count: u64,
     pub(crate) position: Position,
     #[serde(default)]
+    pub(crate) currency: Currency,
+    #[serde(default)]
     pub(crate) outcome: Option<Outcome>,
+}
+
+/// What a lot is paid in.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Currency {
+    pub(crate) code: String,
+}
+
+/// A bidder's money.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Wallet {
+    pub(crate) items: Vec<Money>,
+}
+
+/// A wallet's part in one currency, in its minor unit.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Money {
+    pub(crate) currency: String,
+    pub(crate) balance: i64,
+    pub(crate) held: u64,
+    pub(crate) available: i64,
 }
 
 /// A place in a lot's events.
@@ -86,16 +110,16 @@ impl Rest {
     }
 
     /// Makes an English hammer sale, open at once, start price 1, steps of 1.
-    pub(crate) fn create_lot(&self, title: &str, proxy: bool) -> Result<LotState, RestError> {
+    pub(crate) fn create_lot(&self, title: &str, proxy: bool, funding: &str) -> Result<LotState, RestError> {
         let body = json!({
             "title": title,
-            "funding": "open",
+            "funding": funding,
             "rules": {
                 "format": "english", "start_price": 1, "proxy": proxy, "increments": [{"from": 0, "step": 1}],
             },
             "closes_at": null,
         });
-        self.post("/lots", &body)
+        self.post("/lots", &body, None)
     }
 
     pub(crate) fn lot(&self, lot: Uuid) -> Result<LotState, RestError> {
@@ -103,7 +127,18 @@ impl Rest {
     }
 
     pub(crate) fn close_lot(&self, lot: Uuid) -> Result<LotState, RestError> {
-        self.post(&format!("/lots/{lot}/close"), &json!({"reason": "the load test is over"}))
+        self.post(&format!("/lots/{lot}/close"), &json!({"reason": "the load test is over"}), None)
+    }
+
+    pub(crate) fn wallet(&self, bidder: &str) -> Result<Wallet, RestError> {
+        self.get(&format!("/wallets/{bidder}"))
+    }
+
+    /// Grants a bidder an amount.
+    pub(crate) fn adjust(&self, bidder: &str, currency: &str, amount: u64) -> Result<(), RestError> {
+        let body = json!({"currency": currency, "amount": amount, "reason": "load test"});
+        let key = Uuid::new_v4().to_string();
+        self.post::<Value>(&format!("/wallets/{bidder}/adjustments"), &body, Some(&key)).map(drop)
     }
 
     /// The page of a lot's history at `cursor`, as long as a page can be.
@@ -117,8 +152,11 @@ impl Rest {
         answer(format!("GET {path}"), call)
     }
 
-    fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, RestError> {
-        let request = self.agent.post(format!("{}{path}", self.base)).header("Authorization", &self.bearer);
+    fn post<T: DeserializeOwned>(&self, path: &str, body: &Value, key: Option<&str>) -> Result<T, RestError> {
+        let mut request = self.agent.post(format!("{}{path}", self.base)).header("Authorization", &self.bearer);
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
         answer(format!("POST {path}"), request.send_json(body))
     }
 }

@@ -28,11 +28,12 @@ impl Room {
     /// Runs a burst of a moment against `url`.
     fn burst(&self, url: &str, flags: &str) -> Output {
         Command::new(env!("CARGO_BIN_EXE_gavel-loadtest"))
-            .args(["burst", "--url", url, "--warmup", "0", "--seconds", "0.3", "--data-dir"])
+            .args(["burst", "--url", url, "--warmup", "0", "--data-dir"])
             .arg(self.0.path())
             .arg("--json")
             .arg(self.path("results.json"))
             .args(flags.split_whitespace())
+            .args(if flags.contains("--seconds") { &[][..] } else { &["--seconds", "0.3"] })
             .output()
             .unwrap()
     }
@@ -108,10 +109,54 @@ fn a_rate_is_kept_to() {
 }
 
 #[test]
+fn at_a_rate_latency_counts_from_when_a_bid_was_due() {
+    // The one place is taken for long; what is due meanwhile waits for it: a fifth of all for half of that time.
+    let flags = "--proxy --bidders 1 --in-flight 1 --rate 100 --watchers 1 --seconds 1.5";
+    let results = good(Flaw::Unavailable(5), flags);
+    for of in ["receipt_ms", "delivery_ms"] {
+        assert!(results[of]["p90"].as_f64().unwrap() >= stub::LATER_MS as f64 / 2.0, "{results}");
+    }
+}
+
+#[test]
+fn what_is_never_answered_or_sent_counts_with_its_age() {
+    let flags = "--proxy --bidders 1 --in-flight 1 --rate 100 --drain 1";
+    let (room, output) = run(Flaw::Silence(5), flags);
+    assert_eq!(output.status.code(), Some(1));
+    let results = room.results();
+    assert_eq!((&results["accepted"], &results["unanswered"]), (&4.into(), &1.into()));
+    assert!(results["overdue"].as_u64().unwrap() >= 24, "{results}");
+    assert!(results["receipt_ms"]["p50"].as_f64().unwrap() >= 50.0, "{results}");
+    assert!(results["receipt_ms"]["max"].as_f64().unwrap() >= 1000.0, "{results}");
+}
+
+#[test]
+fn with_wallets_what_is_held_is_what_the_leaders_may_pay() {
+    let flags = "--proxy --bidders 4 --lots 2 --funding wallet";
+    assert_eq!(good(Flaw::None, flags)["wallets_checked"], 4);
+    assert_eq!(good(Flaw::NoWallets, "--proxy --bidders 4")["wallets_checked"], Value::Null);
+    bad(Flaw::NoWallets, flags, "this server has no wallets");
+    bad(Flaw::HoldTooMuch, &format!("{flags} --drain 0.2"), "says held");
+    bad(Flaw::HoldUncovered, flags, "at most the balance");
+}
+
+#[test]
+fn a_run_without_a_bid_has_checked_nothing() {
+    bad(Flaw::None, "--proxy --bidders 4 --seconds 0", "no bid was accepted");
+}
+
+#[test]
 fn what_the_protocol_allows_is_no_violation() {
     good(Flaw::Reorder, "--proxy --bidders 4 --watchers 1");
+    let begun = std::time::Instant::now();
     let results = good(Flaw::Unavailable(5), "--proxy --bidders 4 --watchers 1 --verify-history");
     assert_eq!(results["errors"]["unavailable"], 1);
+    // It is told when the measured time is over, and counts from when it was first sent.
+    let max = |of: &str| results[of]["max"].as_f64().unwrap();
+    assert!(max("receipt_ms") >= stub::LATER_MS as f64, "{results}");
+    assert!(max("delivery_ms") <= begun.elapsed().as_secs_f64() * 1e3, "{results}");
+    assert!(results["accepted"].as_u64() < results["checked"].as_u64(), "{results}");
+    assert_eq!(results["unanswered"], 0);
     let results = good(Flaw::Conflate(5), "--proxy --bidders 4 --watchers 2");
     assert_eq!((&results["conflations"], &results["conflated_events"]), (&2.into(), &2.into()));
 }
@@ -123,6 +168,12 @@ fn broken_promises_are_told() {
         (Flaw::SkipSeq(20), "read seq 22 where seq 21 was next"),
         (Flaw::DropDelivery(20), "read seq 22 where seq 21 was next"),
         (Flaw::MispricePush(20), "seq 21: the push says price"),
+        (Flaw::MisnamePush(20), "seq 21: the push says bidder"),
+        (Flaw::MisquotePush(20), "seq 21: the push says amount"),
+        (Flaw::MisleadPush(20), "seq 21: the push says leader"),
+        (Flaw::MiscountPush(20), "seq 21: the push says bid_count 21, the rules give 20"),
+        (Flaw::ConflateWrongly(20, "price"), "as shown at seq 21: price"),
+        (Flaw::ConflateWrongly(20, "bid_count"), "as shown at seq 21: bid_count 21, the accepted bids give 20"),
         (Flaw::Misprice(20), "the rules give"),
         (Flaw::AnswerTwice(20), "was answered twice or never made"),
         (Flaw::RepeatSeq(20), "seq 20"),
@@ -137,6 +188,10 @@ fn broken_promises_are_told() {
     for (flaw, message) in [
         (Flaw::RepeatSeq(20), "two receipts with seq 20"),
         (Flaw::Misprice(20), "seq 21: the receipt says price"),
+        (Flaw::SkipSeq(20), "nobody has a receipt for seq 21"),
+        (Flaw::RefuseAs(20, "max_not_raised"), "was refused with max_not_raised, which the rules give at no moment"),
+        (Flaw::RefuseAs(20, "already_leading"), "was refused with already_leading, which the rules give at no moment"),
+        (Flaw::RefuseAs(1, "bid_too_low"), "was refused with bid_too_low and a minimum of"),
         (Flaw::Miscount(20), "GET /v1/lots/{id} says bid_count"),
         (Flaw::Forget(20), "the history has seq 22"),
     ] {
@@ -149,6 +204,14 @@ fn a_violation_is_in_the_results_too() {
     let (room, output) = run(Flaw::Miscount(3), "--proxy --bidders 4");
     assert!(String::from_utf8_lossy(&output.stdout).contains("VIOLATED: lot"));
     assert!(room.results()["violation"].as_str().unwrap().contains("bid_count"));
+    // Also if it ends the run before its time; what was counted until then is told with it.
+    let (room, output) = run(Flaw::DropDelivery(20), "--proxy --bidders 4 --watchers 1");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("VIOLATED: lot"));
+    let results = room.results();
+    assert!(results["violation"].as_str().unwrap().contains("was next"), "{results}");
+    assert!(results["checked"].as_u64().unwrap() > 0 && results["receipt_ms"]["max"].as_f64().unwrap() > 0.0, "{results}");
+    let (room, _) = run(Flaw::Hangup(20), "--proxy --bidders 4");
+    assert!(room.results()["error"].as_str().unwrap().contains("ended the connection"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Data directories that something happened to: what can be repaired is, and said; what can't is refused, and changed by
 //! nothing.
 
-use crate::kit::{History, Server, Setup, Socket, lot, lot_with, skipped, until, uuid};
+use crate::kit::{Finished, History, Server, Setup, Socket, lot, lot_with, skipped, until, uuid};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use std::{
@@ -33,6 +33,12 @@ async fn batches(file: &Path, table: &str) -> Vec<(i64, i64, Vec<u8>)> {
     let query = format!("SELECT epoch, number, bytes FROM {table} ORDER BY epoch, number");
     let rows = sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&mut conn).await.unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+}
+
+/// Whether a line says this batch's id, and not just one that begins or ends with it.
+fn names_batch(line: &str, epoch: i64, number: i64) -> bool {
+    let id = format!("{epoch}-{number}");
+    line.split(|c: char| !c.is_ascii_digit() && c != '-').any(|word| word == id)
 }
 
 fn journal(server: &Server) -> PathBuf {
@@ -151,7 +157,8 @@ async fn altered_last_rows_are_repaired_from_the_archive() {
     .await;
     assert_eq!(altered, 3);
     server.restart();
-    server.log_line("archive");
+    server.log_line("the end of the journal is damaged: set aside, repairing from the archive");
+    server.log_line("the journal was behind the archive: completed from it");
     history.verify(&server.rest("root", "admin"), from_ref(&lot));
     goes_on(&server, &lot, 1000).await;
     assert!(!server.err.text().contains("lost:"), "nothing was lost");
@@ -174,8 +181,8 @@ async fn what_neither_journal_nor_archive_holds_is_named() {
     run(&journal(&server), "UPDATE batches SET bytes = zeroblob(length(bytes)) WHERE place = (SELECT max(place) FROM batches)").await;
     let (epoch, number, _) = batches(&journal(&server), "batches").await.pop().unwrap();
     server.restart();
-    let line = server.log_line("lost");
-    assert!(line.contains(&epoch.to_string()) && line.contains(&number.to_string()), "batch {epoch}-{number} is not named: {line}");
+    let line = server.log_line("lost: neither the journal nor the archive holds this batch");
+    assert!(names_batch(&line, epoch, number), "batch {epoch}-{number} is not named: {line}");
     history.verify(&server.rest("root", "admin"), from_ref(&lot));
     assert_eq!(server.house().lot(&lot)["bid_count"], 9, "all but the last bid");
     goes_on(&server, &lot, 1000).await;
@@ -198,7 +205,7 @@ async fn a_lost_log_file_is_made_up_for_by_the_archive() {
     server.restart();
     history.verify(&server.rest("root", "admin"), from_ref(&lot));
     assert_eq!(server.house().lot(&lot)["bid_count"], 10);
-    server.log_line("archive");
+    server.log_line("the journal was behind the archive: completed from it");
     goes_on(&server, &lot, 1000).await;
 }
 
@@ -217,7 +224,7 @@ async fn damage_in_the_middle_is_refused_and_the_batch_named() {
     let altered = batches(&journal(&server), "batches").await;
     let refused = server.setup().refused();
     assert_eq!(refused.status.code(), Some(1), "{}", refused.stderr);
-    let line = refused.stderr.lines().find(|line| line.contains(&format!("{epoch}-{number}")));
+    let line = refused.stderr.lines().find(|line| names_batch(line, epoch, number));
     assert!(line.is_some(), "batch {epoch}-{number} is not named:\n{}", refused.stderr);
     assert!(batches(&journal(&server), "batches").await == altered, "nothing was changed");
     set_bytes(&journal(&server), (epoch, number), whole).await;
@@ -284,6 +291,8 @@ fn a_key_that_others_can_read_is_refused() {
     assert!(refused.stderr.contains("jwt.key"), "{}", refused.stderr);
 }
 
+const CANT_MOUNT: &str = "a file system of its own can't be mounted: only root can, and in a container only where it is allowed";
+
 /// A small file system of a test's own, in memory; unmounted when dropped.
 struct Disk(tempfile::TempDir);
 
@@ -308,17 +317,40 @@ impl Drop for Disk {
 }
 
 #[test]
-fn a_read_only_directory_is_refused_and_said() {
+fn a_directory_that_may_not_be_written_is_refused_and_said() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut server = Server::start();
+    let lot = open_lot(&server);
+    server.terminate();
+    let allow = |dir: u32, file: u32| {
+        for entry in fs::read_dir(server.dir()).unwrap() {
+            fs::set_permissions(entry.unwrap().path(), fs::Permissions::from_mode(file)).unwrap();
+        }
+        fs::set_permissions(server.dir(), fs::Permissions::from_mode(dir)).unwrap();
+    };
+    allow(0o500, 0o400);
+    let refused = server.setup().bound_by_permissions().refused();
+    allow(0o700, 0o600);
+    says_read_only(&refused);
+    server.restart();
+    server.house().lot(&lot);
+}
+
+fn says_read_only(refused: &Finished) {
+    assert!(matches!(refused.status.code(), Some(1 | 2)), "{}", refused.stderr);
+    assert!(refused.stderr.to_lowercase().contains("read-only") && !refused.stderr.contains("panicked"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_read_only_file_system_is_refused_and_said() {
     let Some(disk) = Disk::mount(64) else {
-        return skipped("a_read_only_directory_is_refused_and_said", "only root can mount a read-only file system");
+        return skipped("a_read_only_file_system_is_refused_and_said", CANT_MOUNT);
     };
     let mut server = Setup::on(disk.0.path().join("data")).start();
     let lot = open_lot(&server);
     server.terminate();
     disk.remount("ro");
-    let refused = server.setup().refused();
-    assert!(matches!(refused.status.code(), Some(1 | 2)), "{}", refused.stderr);
-    assert!(refused.stderr.to_lowercase().contains("read-only") && !refused.stderr.contains("panicked"), "{}", refused.stderr);
+    says_read_only(&server.setup().refused());
     disk.remount("rw");
     server.restart();
     server.house().lot(&lot);
@@ -328,7 +360,7 @@ fn a_read_only_directory_is_refused_and_said() {
 #[tokio::test]
 async fn a_full_disk_refuses_and_loses_nothing() {
     let Some(disk) = Disk::mount(24) else {
-        return skipped("a_full_disk_refuses_and_loses_nothing", "only root can mount a small file system");
+        return skipped("a_full_disk_refuses_and_loses_nothing", CANT_MOUNT);
     };
     let filler = disk.0.path().join("filler");
     fs::write(&filler, vec![0; 16 << 20]).unwrap();

@@ -11,6 +11,7 @@ mod browser;
 mod cli;
 mod crash;
 mod data_dir;
+mod loadtest;
 #[cfg(feature = "failpoints")]
 mod panic;
 mod rest;

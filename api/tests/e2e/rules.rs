@@ -1,14 +1,18 @@
 //! The rules of an auction, seen through the binary with short times: opening, soft close, hammer, pause, buy-now, proxy.
 
-use crate::kit::{PATIENCE, Server, Socket, in_ms, lot_with, now_ms, parse_ms, until, uuid};
+use crate::kit::{PATIENCE, Server, Setup, Socket, in_ms, lot_with, parse_ms, passed, uuid};
 use serde_json::{Value, json};
 
-/// A server, a lot, and a viewer who has joined it.
-async fn stage(fields: Value) -> (Server, String, Socket) {
-    let server = Server::start();
-    let made = server.house().create(&lot_with(fields));
+/// A server, a lot, and a viewer who has joined it. The lot's times are counted from when all else is ready; how many
+/// requests come in a second is nobody's concern here.
+async fn stage(fields: impl FnOnce() -> Value) -> (Server, String, Socket) {
+    let server = Setup::new().env("GAVEL__LIMITS__REQUESTS_PER_SECOND", 0).start();
+    for bidder in ["alice", "bob"] {
+        server.token(bidder, "bidder");
+    }
+    let (house, mut eve) = (server.house(), server.socket("eve", "viewer").await);
+    let made = house.create(&lot_with(fields()));
     let lot = made["id"].as_str().unwrap().to_owned();
-    let mut eve = server.socket("eve", "viewer").await;
     eve.join(&lot).await;
     (server, lot, eve)
 }
@@ -19,13 +23,14 @@ fn sold(winner: &str, price: u64) -> Value {
 
 #[tokio::test]
 async fn a_scheduled_lot_opens_and_closes_by_itself() {
-    let opens_at = in_ms(700);
-    let (server, lot, mut eve) = stage(json!({"opens_at": opens_at, "closes_at": in_ms(1500)})).await;
-    assert_eq!(server.house().lot(&lot)["status"], "scheduled");
+    let (server, lot, mut eve) = stage(|| json!({"opens_at": in_ms(1500), "closes_at": in_ms(3000)})).await;
+    let scheduled = server.house().lot(&lot);
+    let opens_at = &scheduled["opens_at"];
+    assert_eq!(scheduled["status"], "scheduled");
     let mut alice = server.bidder("alice").await;
     alice.bid_refused(&lot, 100, "lot_not_open").await;
     let opened = eve.event(&lot).await;
-    assert_eq!((&opened["at"], opened["opened"].is_object()), (&json!(opens_at), true), "{opened}");
+    assert_eq!((&opened["at"], opened["opened"].is_object()), (opens_at, true), "{opened}");
     alice.bid(&lot, 100).await;
     eve.event_named(&lot, "bid_placed").await;
     assert_eq!(eve.event_named(&lot, "closed").await["outcome"], sold("alice", 100));
@@ -34,7 +39,7 @@ async fn a_scheduled_lot_opens_and_closes_by_itself() {
 #[tokio::test]
 async fn a_late_bid_resets_the_clock() {
     let soft = json!({"window_ms": 60_000, "mode": "reset", "by_ms": 60_000, "max_extensions": null, "hard_close_at": null});
-    let (server, lot, mut eve) = stage(json!({"closes_at": in_ms(30_000), "soft_close": soft})).await;
+    let (server, lot, mut eve) = stage(|| json!({"closes_at": in_ms(30_000), "soft_close": soft})).await;
     let mut alice = server.bidder("alice").await;
     let receipt = alice.bid(&lot, 100).await;
     let moved = parse_ms(&receipt["received_at"]) + 60_000;
@@ -59,7 +64,7 @@ fn server_deadline(receipt: &Value, at_most: i64) -> Value {
 #[tokio::test]
 async fn a_late_bid_adds_to_the_clock_so_often_and_no_more() {
     let soft = json!({"window_ms": 600_000, "mode": "add", "by_ms": 10_000, "max_extensions": 2, "hard_close_at": null});
-    let (server, lot, _eve) = stage(json!({"closes_at": in_ms(30_000), "soft_close": soft})).await;
+    let (server, lot, _eve) = stage(|| json!({"closes_at": in_ms(30_000), "soft_close": soft})).await;
     let (mut alice, mut bob) = (server.bidder("alice").await, server.bidder("bob").await);
     let mut moves = Vec::new();
     for n in 0..4 {
@@ -73,20 +78,24 @@ async fn a_late_bid_adds_to_the_clock_so_often_and_no_more() {
 
 #[tokio::test]
 async fn the_hard_close_is_never_passed() {
-    let (closes, hard) = (in_ms(30_000), in_ms(32_000));
-    let soft = json!({"window_ms": 600_000, "mode": "add", "by_ms": 10_000, "max_extensions": null, "hard_close_at": hard});
-    let (server, lot, _eve) = stage(json!({"closes_at": closes, "soft_close": soft})).await;
+    let fields = || {
+        let soft = json!({"window_ms": 600_000, "mode": "add", "by_ms": 10_000, "max_extensions": null, "hard_close_at": in_ms(32_000)});
+        json!({"closes_at": in_ms(30_000), "soft_close": soft})
+    };
+    let (server, lot, _eve) = stage(fields).await;
+    let made = server.house().lot(&lot);
+    let (closes, hard) = (&made["closes_at"], &made["soft_close"]["hard_close_at"]);
     let receipt = server.bidder("alice").await.bid(&lot, 100).await;
-    assert_eq!((&receipt["deadline"], &receipt["closes_at"]), (&json!(closes), &json!(hard)));
+    assert_eq!((&receipt["deadline"], &receipt["closes_at"]), (closes, hard));
     let answer = server.house().post(&format!("/v1/lots/{lot}/extend"), &json!({"by_ms": 60_000}));
-    assert!(answer.status == 409 || answer.json()["closes_at"] == hard, "{}", answer.text);
-    assert_eq!(server.house().lot(&lot)["closes_at"], hard);
+    assert!(answer.status == 409 || answer.json()["closes_at"] == *hard, "{}", answer.text);
+    assert_eq!(server.house().lot(&lot)["closes_at"], *hard);
 }
 
 #[tokio::test]
 async fn a_bid_war_at_the_end_goes_on_until_it_is_quiet() {
-    let soft = json!({"window_ms": 600, "mode": "reset", "by_ms": 600, "max_extensions": null, "hard_close_at": null});
-    let (server, lot, mut eve) = stage(json!({"closes_at": in_ms(800), "soft_close": soft})).await;
+    let soft = json!({"window_ms": 1500, "mode": "reset", "by_ms": 1500, "max_extensions": null, "hard_close_at": null});
+    let (server, lot, mut eve) = stage(|| json!({"closes_at": in_ms(1500), "soft_close": soft})).await;
     let (mut alice, mut bob) = (server.bidder("alice").await, server.bidder("bob").await);
     let mut last = Value::Null;
     let first_close = parse_ms(&server.house().lot(&lot)["closes_at"]);
@@ -104,13 +113,13 @@ async fn a_bid_war_at_the_end_goes_on_until_it_is_quiet() {
         }
     };
     assert_eq!(closed["at"], last["closes_at"]);
-    assert!(parse_ms(&closed["at"]) > first_close + 500, "{closed}");
+    assert!(parse_ms(&closed["at"]) > first_close, "{closed}");
     assert_eq!(closed["closed"]["outcome"]["sold"]["price"], last["price"]);
 }
 
 #[tokio::test]
 async fn a_hammer_sale_closes_by_hand() {
-    let (server, lot, mut eve) = stage(json!({"closes_at": null})).await;
+    let (server, lot, mut eve) = stage(|| json!({"closes_at": null})).await;
     let receipt = server.bidder("alice").await.bid(&lot, 100).await;
     assert_eq!((&receipt["deadline"], &receipt["closes_at"]), (&Value::Null, &Value::Null));
     eve.event_named(&lot, "bid_placed").await;
@@ -121,17 +130,17 @@ async fn a_hammer_sale_closes_by_hand() {
 
 #[tokio::test]
 async fn a_pause_stops_the_clock_and_keeps_what_remains() {
-    let (server, lot, mut eve) = stage(json!({"closes_at": in_ms(1500)})).await;
+    let (server, lot, mut eve) = stage(|| json!({"closes_at": in_ms(2500)})).await;
     let house = server.house();
     let mut alice = server.bidder("alice").await;
     alice.bid(&lot, 100).await;
     eve.event_named(&lot, "bid_placed").await;
     house.act(&lot, "pause").expect(200);
     let remaining = eve.event_named(&lot, "paused").await["remaining_ms"].as_i64().unwrap();
-    assert!((1..=1500).contains(&remaining), "{remaining}");
+    assert!((1..=2500).contains(&remaining), "{remaining}");
     alice.bid_refused(&lot, 200, "lot_paused").await;
     let old = parse_ms(&house.lot(&lot)["closes_at"]);
-    until("the old closing time to pass", || (now_ms() > old + 300).then_some(()));
+    passed(old + 300);
     assert_eq!(house.lot(&lot)["status"], "paused");
     house.act(&lot, "resume").expect(200);
     let resumed = eve.event(&lot).await;
@@ -143,7 +152,7 @@ async fn a_pause_stops_the_clock_and_keeps_what_remains() {
 
 #[tokio::test]
 async fn buying_now_ends_the_auction_at_once() {
-    let (server, lot, mut eve) = stage(json!({"rules": {"buy_now_price": 1000}})).await;
+    let (server, lot, mut eve) = stage(|| json!({"rules": {"buy_now_price": 1000}})).await;
     assert_eq!(server.house().lot(&lot)["buy_now_available"], true);
     let (mut alice, mut bob) = (server.bidder("alice").await, server.bidder("bob").await);
     // A maximum alone never buys.
@@ -163,7 +172,7 @@ async fn buying_now_ends_the_auction_at_once() {
 
 #[tokio::test]
 async fn a_maximum_bids_for_its_bidder() {
-    let (server, lot, _eve) = stage(json!({"rules": {"increments": [{"from": 0, "step": 5}, {"from": 200, "step": 20}]}})).await;
+    let (server, lot, _eve) = stage(|| json!({"rules": {"increments": [{"from": 0, "step": 5}, {"from": 200, "step": 20}]}})).await;
     let (mut alice, mut bob) = (server.bidder("alice").await, server.bidder("bob").await);
     for (who, amount, max, price, leads) in [
         ("alice", 100, 400, 100, true),
@@ -185,7 +194,7 @@ async fn a_maximum_bids_for_its_bidder() {
 
 #[tokio::test]
 async fn without_proxy_bidding_an_amount_is_the_price() {
-    let (server, lot, _eve) = stage(json!({"rules": {"proxy": false}})).await;
+    let (server, lot, _eve) = stage(|| json!({"rules": {"proxy": false}})).await;
     let (mut alice, mut bob) = (server.bidder("alice").await, server.bidder("bob").await);
     let bid = json!({"lot": lot, "bid_id": uuid(), "amount": 100, "max": 200});
     alice.error(json!({"bid": bid}), "invalid").await;
@@ -197,7 +206,7 @@ async fn without_proxy_bidding_an_amount_is_the_price() {
 
 #[tokio::test]
 async fn what_misses_its_reserve_is_not_sold() {
-    let (server, lot, mut eve) = stage(json!({"rules": {"reserve_price": 1000}})).await;
+    let (server, lot, mut eve) = stage(|| json!({"rules": {"reserve_price": 1000}})).await;
     let mut alice = server.bidder("alice").await;
     alice.bid_max(&lot, 100, 900).await;
     assert_eq!(eve.event_named(&lot, "bid_placed").await["reserve_met"], false);
@@ -208,7 +217,7 @@ async fn what_misses_its_reserve_is_not_sold() {
 
 #[tokio::test]
 async fn of_bids_at_the_last_moment_none_is_taken_after_the_close() {
-    let (server, lot, mut eve) = stage(json!({"closes_at": in_ms(1000)})).await;
+    let (server, lot, mut eve) = stage(|| json!({"closes_at": in_ms(1500)})).await;
     let closes = parse_ms(&server.house().lot(&lot)["closes_at"]);
     let (mut alice, mut bob) = (server.bidder("alice").await, server.bidder("bob").await);
     let mut last = Value::Null;
@@ -224,7 +233,6 @@ async fn of_bids_at_the_last_moment_none_is_taken_after_the_close() {
                 assert!(parse_ms(&error["received_at"]) >= closes, "{error}");
                 break;
             }
-            Err(error) if error["code"] == "rate_limited" => {}
             Err(error) => panic!("{error}"),
         }
         assert!(std::time::Instant::now() < end);

@@ -5,7 +5,7 @@
 const STEP: u64 = 1;
 
 /// An English lot as far as its accepted bids tell.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct English {
     proxy: bool,
     start: u64,
@@ -40,6 +40,21 @@ impl English {
         self.leader.map(|leader| leader.bidder)
     }
 
+    /// The leader's maximum.
+    pub(crate) fn max(&self) -> Option<u64> {
+        self.leader.map(|leader| leader.max)
+    }
+
+    /// The least a challenger must bid.
+    pub(crate) fn minimum(&self) -> u64 {
+        self.price.map_or(self.start, |price| price + STEP)
+    }
+
+    /// The same lot with another price and leader.
+    pub(crate) fn at(self, price: u64, bidder: u32, max: u64) -> Self {
+        Self { price: Some(price), leader: Some(Leader { bidder, max }), ..self }
+    }
+
     /// Judges a bid whose maximum is its amount; the error is the protocol's code.
     pub(crate) fn judge(&mut self, bidder: u32, amount: u64) -> Result<Judged, &'static str> {
         let max = amount;
@@ -56,7 +71,7 @@ impl English {
                 (true, true) => Ok(self.lead(bidder, max, price)),
             };
         }
-        if amount < price + STEP {
+        if amount < self.minimum() {
             return Err("bid_too_low");
         }
         if !self.proxy {

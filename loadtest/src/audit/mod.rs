@@ -3,6 +3,7 @@
 
 pub(crate) mod english;
 pub(crate) mod ledger;
+pub(crate) mod refusals;
 mod violation;
 
 pub(crate) use violation::Violation;

@@ -26,18 +26,28 @@ pub(crate) enum Violation {
     NotJoined { lot: Uuid, watcher: usize },
     #[error("lot {lot}: watcher {watcher} did not see seq {seq} within {seconds} s after the run")]
     NotSeen { lot: Uuid, watcher: usize, seq: u64, seconds: f64 },
-    #[error("lot {lot} seq {seq}: the push says {pushed}, the receipt price {price}")]
-    PushDiffers { lot: Uuid, seq: u64, pushed: String, price: u64 },
+    #[error("lot {lot} seq {seq}: the push says {pushed}, the receipt {receipt}")]
+    PushDiffers { lot: Uuid, seq: u64, pushed: String, receipt: String },
     #[error("lot {lot} seq {seq}: one push says {one}, another {other}")]
     PushesDiffer { lot: Uuid, seq: u64, one: String, other: String },
     #[error("lot {lot} seq {seq}: a bid was pushed which nobody has a receipt for")]
     NoReceipt { lot: Uuid, seq: u64 },
     #[error("lot {lot} seq {seq}: a bid of {amount} was accepted which the rules refuse ({why})")]
     Accepted { lot: Uuid, seq: u64, amount: u64, why: &'static str },
-    #[error("lot {lot} seq {seq}: the receipt says {field} {got}, the rules give {want}")]
-    Misjudged { lot: Uuid, seq: u64, field: &'static str, got: String, want: String },
+    #[error("lot {lot}: nobody has a receipt for seq {seq}, nor was it pushed")]
+    Missing { lot: Uuid, seq: u64 },
+    #[error("lot {lot} as shown at seq {seq}: {field} {got}, the accepted bids give {want}")]
+    Shown { lot: Uuid, seq: u64, field: &'static str, got: String, want: String },
+    #[error("lot {lot}: a bid of {amount} was refused with {code}{minimum}, which the rules give at no moment it can be of")]
+    Refused { lot: Uuid, amount: u64, code: &'static str, minimum: String },
+    #[error("no bid was accepted, so nothing was checked")]
+    NothingAccepted,
+    #[error("lot {lot} seq {seq}: the {place} says {field} {got}, the rules give {want}")]
+    Misjudged { lot: Uuid, seq: u64, place: &'static str, field: &'static str, got: String, want: String },
     #[error("lot {lot}: {place} says {field} {got}, the accepted bids give {want}")]
     FinalState { lot: Uuid, place: &'static str, field: &'static str, got: String, want: String },
+    #[error("the wallet of {bidder} says {field} {got}, the lots give {want}")]
+    Wallet { bidder: String, field: &'static str, got: String, want: String },
     #[error("lot {lot}: the history has {got} where the receipt has {want}")]
     History { lot: Uuid, got: String, want: String },
 }

@@ -15,6 +15,7 @@ use super::lot::Lot;
 use super::tally::Tally;
 use crate::audit::Violation;
 use crate::audit::ledger::{Accepted, narrow};
+use crate::audit::refusals::{Refused, Why};
 use crate::clock::{self, Clock, Micros};
 use crate::net::{SocketError, Swarm};
 use crate::wire::message::{Receipt, Refusal};
@@ -26,6 +27,8 @@ const RETRY: Micros = 50_000;
 const SHARE: usize = 4;
 /// The least between two such moments: below it a core would go into system calls for single bids.
 const QUANTUM: Micros = 50;
+/// At most so many lengths are told of bids that were due and never sent.
+const ALIKE: u64 = 10_000;
 
 /// A bid that was sent and not answered.
 #[derive(Clone, Copy, Default)]
@@ -35,8 +38,10 @@ struct Flight {
     bid: u32,
     amount: u32,
     lot: u32,
-    sent: u32,
+    /// From when its latencies count: when it was due at a given rate, else when it was first sent.
     due: Micros,
+    /// How far the lot's receipts had come when it was first sent.
+    after: u32,
 }
 
 /// One bidder on one socket.
@@ -127,6 +132,29 @@ impl Bidders {
         self.bidders.iter().map(|bidder| bidder.flights.len() - bidder.free.len()).sum()
     }
 
+    /// How long the unanswered bids have been waiting at `now`.
+    pub(super) fn waiting(&self, now: Micros) -> impl Iterator<Item = Micros> {
+        let taken = self.bidders.iter().flat_map(|bidder| bidder.flights.iter()).filter(|flight| flight.request != 0);
+        taken.map(move |flight| now.saturating_sub(flight.due))
+    }
+
+    /// How long the bids that were due by `now` and are not sent have been waiting: lengths, and of how many bids
+    /// each. Many alike are told as one.
+    pub(super) fn waiting_to_be_sent(&self, now: Micros) -> Vec<(Micros, u64)> {
+        let Pace::Open { start, every, made, again } = &self.pace else { return vec![] };
+        let mut all: Vec<_> = again.iter().map(|due| (now.saturating_sub(*due), 1)).collect();
+        let new = self.overdue(now) - again.len() as u64;
+        let alike = new.div_ceil(ALIKE).max(1);
+        let mut at = 0;
+        while at < new {
+            let many = alike.min(new - at);
+            let due = *start + ((*made + at) as f64 * every) as Micros;
+            all.push((now.saturating_sub(due), many));
+            at += many;
+        }
+        all
+    }
+
     /// How many bids are due and not sent.
     pub(super) fn overdue(&self, now: Micros) -> u64 {
         match &self.pace {
@@ -207,7 +235,7 @@ impl Bidders {
                 continue;
             }
             let (_, number, place, retry) = self.later.swap_remove(at);
-            self.send(number, place, retry, now, swarm, lots);
+            self.send(number, place, retry, swarm, lots);
             swarm.flush(number as usize)?;
         }
         Ok(())
@@ -242,13 +270,12 @@ impl Bidders {
             amount: flight.amount,
             price: narrow(receipt.price),
             leading: receipt.leading,
-            sent: flight.sent,
+            since: clock::short(flight.due),
         };
         for read in lot.ledger.receipt(seq, accepted)? {
-            tally.delivered(clock::since(read, flight.sent));
+            tally.delivered(read.saturating_sub(flight.due));
         }
-        let from = if matches!(self.pace, Pace::Closed) { clock::since(now, flight.sent) } else { now - flight.due };
-        tally.accepted(from);
+        tally.accepted(now.saturating_sub(flight.due));
         let outbid = if receipt.leading { lot.led(seq, number as u32) } else { None };
         let bidder = &mut self.bidders[number];
         bidder.order = bidder.order.max(seq);
@@ -282,17 +309,20 @@ impl Bidders {
             }
             return Ok(());
         }
-        match (&*refusal.code, refusal.minimum) {
-            ("bid_too_low", Some(minimum)) if minimum > amount && lot.can_require(minimum) => {}
+        let why = match (&*refusal.code, refusal.minimum) {
+            ("bid_too_low", Some(minimum)) if minimum > amount && lot.can_require(minimum) => Why::TooLow(narrow(minimum)),
             ("bid_too_low", minimum) => {
                 return Err(Violation::WrongRefusal { lot: lot.id, amount, minimum: minimum.unwrap_or_default() });
             }
-            ("already_leading" | "max_not_raised", _) => {}
+            ("already_leading", _) => Why::Leading,
+            ("max_not_raised", _) => Why::NotRaised,
             (code, _) => {
                 let (code, message) = (code.to_owned(), refusal.message.clone().into_owned());
                 return Err(Violation::Unexpected { lot: lot.id, amount, code, message });
             }
-        }
+        };
+        let (bidder, after, bids) = (number as u32, flight.after, self.bids);
+        lot.ledger.refusal(Refused { bidder, amount: flight.amount, why, after, bids });
         // It was judged after everything that is known of the lot.
         self.bidders[number].order = lot.ledger.top();
         if let Pace::Open { again, .. } = &mut self.pace {
@@ -334,11 +364,12 @@ impl Bidders {
                 }),
             };
             let Some(place) = self.bidders[number as usize].free.pop() else { break };
-            let flight = Flight { request: 0, bid: self.bids, amount: lots[lot as usize].next_amount(), lot, sent: 0, due };
+            let (amount, after) = (lots[lot as usize].next_amount(), lots[lot as usize].ledger.progress());
+            let flight = Flight { request: 0, bid: self.bids, amount, lot, due, after };
             self.bids += 1;
             self.bidders[number as usize].flights[place as usize] = flight;
             self.take_lot(number as usize, lot, true);
-            self.send(number, place, false, now, swarm, lots);
+            self.send(number, place, false, swarm, lots);
             made += 1;
         }
         if made > 0 {
@@ -362,12 +393,11 @@ impl Bidders {
     }
 
     /// Queues what is in a place as a new request.
-    fn send(&mut self, number: u32, place: u32, retry: bool, now: Micros, swarm: &mut Swarm, lots: &[Lot]) {
+    fn send(&mut self, number: u32, place: u32, retry: bool, swarm: &mut Swarm, lots: &[Lot]) {
         let bidder = &mut self.bidders[number as usize];
         bidder.requests += 1;
         let flight = &mut bidder.flights[place as usize];
         flight.request = bidder.requests << self.place_bits | u64::from(place);
-        flight.sent = clock::short(now);
         let bid = Bid {
             request: flight.request,
             lot: lots[flight.lot as usize].id,

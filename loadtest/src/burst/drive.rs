@@ -38,17 +38,13 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(args: &'a BurstArgs, lots: &'a mut [Lot], ids: BidIds, clock: Clock) -> Self {
+    /// Knows the bidders by `name` and a number.
+    pub(super) fn new(args: &'a BurstArgs, lots: &'a mut [Lot], ids: BidIds, name: String, clock: Clock) -> Self {
         let by_id = lots.iter().enumerate().map(|(number, lot)| (lot.id, number)).collect();
         let bidders = Bidders::new(args.bidders, args.in_flight, args.lots, args.proxy, ids, clock);
         let watchers = Watchers::new(args.bidders as usize, args.watchers as usize, lots.len());
-        let tally = Tally::new(clock.now());
-        Self { args, lots, by_id, bidders, watchers, tally, reader: Reader::default(), clock }
-    }
-
-    /// How many messages the fast reader left to the full parser.
-    pub(super) fn slow_messages(&self) -> u64 {
-        self.reader.slow()
+        let (tally, reader) = (Tally::new(clock.now()), Reader::new(name));
+        Self { args, lots, by_id, bidders, watchers, tally, reader, clock }
     }
 
     /// Joins every watcher to every lot.
@@ -64,8 +60,14 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Bids through the warm-up and the measured time.
-    pub(super) fn measure(&mut self, swarm: &mut Swarm) -> Result<Report, BurstError> {
+    /// Bids through the warm-up and the measured time. Answers what was counted, and how it ended; the latencies are
+    /// told by `finish`.
+    pub(super) fn measure(&mut self, swarm: &mut Swarm) -> (Report, Result<(), BurstError>) {
+        let done = self.bid(swarm);
+        (Report::new(self.args, &self.tally, self.clock.now()), done)
+    }
+
+    fn bid(&mut self, swarm: &mut Swarm) -> Result<(), BurstError> {
         let start = self.clock.now();
         let warm = start + clock::from_seconds(self.args.warmup);
         let end = warm + clock::from_seconds(self.args.seconds);
@@ -83,7 +85,7 @@ impl<'a> Run<'a> {
                 seen = Seen::default();
             }
             if now >= end {
-                break;
+                return Ok(());
             }
             if now >= tick {
                 progress.tell(Duration::from_micros(now - start), seen.line(&self.tally, now + TICK - tick));
@@ -96,8 +98,21 @@ impl<'a> Run<'a> {
             let now = self.clock.now();
             self.turn(swarm, due.min(tick).min(boundary).saturating_sub(now))?;
         }
+    }
+
+    /// Completes a report: its counts are those of the measured time, its latencies those of all bids that were sent or
+    /// due in it, whenever their answers came. What has no answer counts with its age: of bids sent, now; of bids that
+    /// were never sent, at the end of the measured time.
+    pub(super) fn finish(&mut self, report: &mut Report) {
         let now = self.clock.now();
-        Ok(Report::new(self.args, &self.tally, now, self.bidders.overdue(now)))
+        let unanswered = self.bidders.waiting(now).inspect(|age| self.tally.waited(*age, 1)).count();
+        let overdue = self.bidders.waiting_to_be_sent(report.end);
+        overdue.iter().for_each(|(age, bids)| self.tally.waited(*age, *bids));
+        report.unanswered = unanswered as u64;
+        report.overdue = overdue.iter().map(|(_, bids)| bids).sum();
+        report.slow_messages = self.reader.slow();
+        report.checked = self.lots.iter().map(|lot| lot.ledger.accepted()).sum();
+        report.take_latencies(&self.tally);
     }
 
     /// Waits for every answer, and until every watcher has seen every accepted bid.
@@ -152,14 +167,16 @@ impl<'a> Run<'a> {
                 let lot = (number, &mut self.lots[number]);
                 self.watchers.events(socket, lot, events, now, &mut self.tally)?;
             }
-            Message::Resync { lot, seq } => {
+            Message::Resync { lot, seq, shown } => {
                 let number = self.known(socket, lot)?;
-                self.watchers.resync(socket, (number, &self.lots[number]), seq, &mut self.tally)?;
+                self.watchers.resync(socket, (number, &mut self.lots[number]), seq, shown, &mut self.tally)?;
             }
+            Message::Joined { request, seq, shown } => match self.watchers.joined(socket, request, seq) {
+                Some(number) => self.lots[number].ledger.shown(seq, shown)?,
+                None => return Err(BurstError::Answer { socket, request, answer: "joined".into() }),
+            },
             Message::Answer { request, body } => {
-                if !self.watchers.answer(socket, request, &body) {
-                    return Err(BurstError::Answer { socket, request, answer: body.to_string() });
-                }
+                return Err(BurstError::Answer { socket, request, answer: body.to_string() });
             }
             Message::Other => {}
         }

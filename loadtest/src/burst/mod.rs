@@ -7,6 +7,7 @@ mod lot;
 mod report;
 mod tally;
 mod verify;
+mod wallets;
 mod watchers;
 
 use std::fs::File;
@@ -20,7 +21,7 @@ use self::drive::Run;
 use self::lot::Lot;
 use self::report::Report;
 use crate::audit::Violation;
-use crate::cli::BurstArgs;
+use crate::cli::{BurstArgs, Funding};
 use crate::clock::Clock;
 use crate::net::{BadUrl, SocketError, Swarm, Target, UpgradeError, open_all};
 use crate::rest::{Rest, RestError};
@@ -56,6 +57,8 @@ pub(crate) enum BurstError {
     NotJoined(f64),
     #[error("socket {socket}: request {request} was answered with {answer}")]
     Answer { socket: usize, request: u64, answer: String },
+    #[error("this server has no wallets: run without --funding wallet")]
+    NoWallets,
     #[error("violated: {0}")]
     Violated(#[from] Violation),
 }
@@ -85,7 +88,12 @@ impl Names {
     }
 
     fn bidder(&self, number: u32) -> String {
-        format!("bidder-{}-{number}", self.run)
+        format!("{}{number}", self.before_number())
+    }
+
+    /// What a bidder's name has before the number.
+    fn before_number(&self) -> String {
+        format!("bidder-{}-", self.run)
     }
 
     fn watcher(&self, number: u32) -> String {
@@ -124,8 +132,10 @@ pub(crate) fn run(args: &BurstArgs) -> Result<(), BurstError> {
         }
         Ok(())
     });
-    if let Err(BurstError::Violated(violation)) = &end {
-        report.violation = Some(violation.to_string());
+    match &end {
+        Ok(()) => {}
+        Err(BurstError::Violated(violation)) => report.violation = Some(violation.to_string()),
+        Err(error) => report.error = Some(error.to_string()),
     }
     // A reader that has gone away is no reason to forget the verdict.
     let printed = write!(io::stdout(), "{report}").map_err(BurstError::Output);
@@ -149,9 +159,18 @@ fn measure(
     rest: &Rest,
     lots: &mut Vec<Lot>,
 ) -> Result<(Report, Verdict), BurstError> {
+    if args.funding == Funding::Wallet {
+        wallets::exist(rest, names)?;
+    }
+    let mut currency = String::new();
     for number in 1..=args.lots {
-        let made = rest.create_lot(&format!("Load test {}, lot {number}", names.run), args.proxy)?;
+        let title = format!("Load test {}, lot {number}", names.run);
+        let made = rest.create_lot(&title, args.proxy, args.funding.name())?;
         lots.push(Lot::new(made.id, made.position.seq));
+        currency = made.currency.code;
+    }
+    if args.funding == Funding::Wallet {
+        wallets::fill(rest, names, args, &currency)?;
     }
     let bidders = (0..args.bidders).map(|number| maker.token(&names.bidder(number), Role::Bidder));
     let watchers = (0..args.watchers).map(|number| maker.token(&names.watcher(number), Role::Viewer));
@@ -159,25 +178,35 @@ fn measure(
     let clock = Clock::start();
     let mut swarm = Swarm::new(open_all(target, &tokens)?, clock)?;
     let ids = BidIds::fresh();
-    let mut run = Run::new(args, lots, ids, clock);
+    let mut run = Run::new(args, lots, ids, names.before_number(), clock);
     run.join(&mut swarm)?;
-    let mut report = run.measure(&mut swarm)?;
-    let drained = run.drain(&mut swarm);
-    report = report.with_slow_messages(run.slow_messages());
-    report.checked = lots.iter().map(|lot| lot.ledger.accepted()).sum();
-    let verdict = drained.and_then(|()| {
-        let expected = lots.iter().map(|lot| verify::judge(lot, args.proxy, names));
-        let expected = expected.collect::<Result<Vec<_>, _>>()?;
-        for (lot, expected) in lots.iter().zip(&expected) {
-            expected.compare("GET /v1/lots/{id}", &rest.lot(lot.id)?)?;
-        }
-        if args.verify_history {
-            let found = lots.iter().map(|lot| verify::history(lot, rest, names, ids));
-            report.history_checked = Some(found.sum::<Result<u64, BurstError>>()?);
-        }
-        Ok(expected)
-    });
+    let (mut report, measured) = run.measure(&mut swarm);
+    let drained = measured.and_then(|()| run.drain(&mut swarm));
+    run.finish(&mut report);
+    let verdict = drained.and_then(|()| judge(args, names, rest, ids, &currency, lots, &mut report));
     Ok((report, verdict))
+}
+
+/// Holds the server to what it has answered, when everything is.
+fn judge(args: &BurstArgs, names: &Names, rest: &Rest, ids: BidIds, currency: &str, lots: &[Lot], report: &mut Report) -> Verdict {
+    let expected = lots.iter().map(|lot| verify::judge(lot, args.proxy, names));
+    let expected = expected.collect::<Result<Vec<_>, _>>()?;
+    for (lot, expected) in lots.iter().zip(&expected) {
+        let state = rest.lot(lot.id)?;
+        expected.compare("GET /v1/lots/{id}", &state)?;
+        expected.last("GET /v1/lots/{id}", &state)?;
+    }
+    if report.checked == 0 {
+        return Err(Violation::NothingAccepted.into());
+    }
+    if args.funding == Funding::Wallet {
+        report.wallets_checked = Some(wallets::compare(rest, names, args, currency, &expected)?);
+    }
+    if args.verify_history {
+        let found = lots.iter().map(|lot| verify::history(lot, rest, names, ids));
+        report.history_checked = Some(found.sum::<Result<u64, BurstError>>()?);
+    }
+    Ok(expected)
 }
 
 /// Closes all lots, the rest also if one fails.

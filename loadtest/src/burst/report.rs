@@ -10,7 +10,8 @@ use super::tally::Tally;
 use crate::cli::BurstArgs;
 use crate::clock::{self, Micros};
 
-/// The results of a run; times in milliseconds, counts over the measured time alone.
+/// The results of a run; times in milliseconds, counts over the measured time alone. Latencies are those of all bids
+/// sent or due in it; what was never answered counts with its age.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     scenario: &'static str,
@@ -35,21 +36,30 @@ pub(super) struct Report {
     delivery_ms: Spread,
     conflations: u64,
     conflated_events: u64,
-    /// Bids due at the end of the measured time that no bidder had room for.
-    overdue: u64,
+    /// Bids due by the end of the measured time that were never sent, or refused and not made again.
+    pub(super) overdue: u64,
+    /// Bids without an answer when the run ended.
+    pub(super) unanswered: u64,
     /// The client's own processor time by wall time; near 1, the client was the limit.
     client_cpu_share: f64,
     /// Messages the fast reader left to the full parser.
-    slow_messages: u64,
+    pub(super) slow_messages: u64,
     /// Receipts of the whole run, warm-up and end included, that were checked.
     pub(super) checked: u64,
     pub(super) history_checked: Option<u64>,
+    /// Wallets whose held sums were compared with the lots.
+    pub(super) wallets_checked: Option<u64>,
     /// The broken promise, if one was seen.
     pub(super) violation: Option<String>,
+    /// What else ended the run before its time.
+    pub(super) error: Option<String>,
+    /// When the measured time ended.
+    #[serde(skip)]
+    pub(super) end: Micros,
 }
 
 /// A latency's distribution.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Spread {
     p50: f64,
     p90: f64,
@@ -66,7 +76,8 @@ impl Spread {
 }
 
 impl Report {
-    pub(super) fn new(args: &BurstArgs, tally: &Tally, end: Micros, overdue: u64) -> Self {
+    /// Takes the counts as they are at `end`; the rest comes when the run is over.
+    pub(super) fn new(args: &BurstArgs, tally: &Tally, end: Micros) -> Self {
         let seconds = (end - tally.start) as f64 / 1e6;
         let per_second = |count: u64| count as f64 / seconds.max(1e-6);
         Self {
@@ -84,23 +95,28 @@ impl Report {
             refused_per_second: per_second(tally.refused),
             refused_share: tally.refused as f64 / (tally.refused + tally.accepted).max(1) as f64,
             errors: tally.errors.clone(),
-            receipt_ms: Spread::of(&tally.receipts),
+            receipt_ms: Spread::default(),
             deliveries: tally.pushed,
             deliveries_per_second: per_second(tally.pushed),
-            delivery_ms: Spread::of(&tally.deliveries),
+            delivery_ms: Spread::default(),
             conflations: tally.conflations,
             conflated_events: tally.conflated,
-            overdue,
+            overdue: 0,
+            unanswered: 0,
             client_cpu_share: (clock::cpu_seconds() - tally.cpu_start) / seconds.max(1e-6),
             slow_messages: 0,
             checked: 0,
             history_checked: None,
+            wallets_checked: None,
             violation: None,
+            error: None,
+            end,
         }
     }
 
-    pub(super) fn with_slow_messages(self, slow_messages: u64) -> Self {
-        Self { slow_messages, ..self }
+    pub(super) fn take_latencies(&mut self, tally: &Tally) {
+        self.receipt_ms = Spread::of(&tally.receipts);
+        self.delivery_ms = Spread::of(&tally.deliveries);
     }
 }
 
@@ -135,13 +151,21 @@ impl Display for Report {
         if self.target_rate.is_some() {
             row("overdue", self.overdue.to_string())?;
         }
+        if self.unanswered > 0 {
+            row("unanswered", self.unanswered.to_string())?;
+        }
         row("client CPU", format!("{:.0} % of a core", self.client_cpu_share * 100.0))?;
         if self.slow_messages > 0 {
             row("slow messages", self.slow_messages.to_string())?;
         }
         let history = self.history_checked.map_or(String::new(), |bids| format!(", {bids} in the history"));
-        let end = self.violation.as_ref().map_or("all as promised".into(), |why| format!("VIOLATED: {why}"));
-        row("checked", format!("{} receipts{history}: {end}", self.checked))
+        let wallets = self.wallets_checked.map_or(String::new(), |wallets| format!(", {wallets} wallets"));
+        let end = match (&self.violation, &self.error) {
+            (Some(why), _) => format!("VIOLATED: {why}"),
+            (None, Some(why)) => format!("FAILED: {why}"),
+            (None, None) => "all as promised".into(),
+        };
+        row("checked", format!("{} receipts{history}{wallets}: {end}", self.checked))
     }
 }
 

@@ -20,9 +20,9 @@ pub(super) struct Tally {
     pub(super) conflations: u64,
     pub(super) conflated: u64,
     pub(super) errors: BTreeMap<String, u64>,
-    /// Microseconds from a bid (or when it was due) to its receipt.
+    /// Microseconds from a bid (or when it was due) to its receipt, or as long as it has waited in vain.
     pub(super) receipts: Histogram<u64>,
-    /// Microseconds from a bid to a watcher having read it.
+    /// Microseconds from a bid (or when it was due) to a watcher having read it.
     pub(super) deliveries: Histogram<u64>,
 }
 
@@ -54,6 +54,11 @@ impl Tally {
             Some(count) => *count += 1,
             None => drop(self.errors.insert(code.to_owned(), 1)),
         }
+    }
+
+    /// Bids that have no receipt have waited so long for it.
+    pub(super) fn waited(&mut self, age: Micros, bids: u64) {
+        self.receipts.saturating_record_n(age, bids);
     }
 
     /// A watcher has read a bid.

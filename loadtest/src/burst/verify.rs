@@ -18,14 +18,18 @@ pub(super) struct Expected {
     lot: Uuid,
     price: Option<u64>,
     leader: Option<String>,
+    max: Option<u64>,
     bids: u64,
+    /// The last event's number while the lot is open.
+    seq: u64,
 }
 
 /// Runs the rules over a lot's receipts.
 pub(super) fn judge(lot: &Lot, proxy: bool, names: &Names) -> Result<Expected, Violation> {
     let judged = lot.ledger.judge(English::new(proxy, START))?;
     let leader = judged.leader().map(|bidder| names.bidder(bidder));
-    Ok(Expected { lot: lot.id, price: judged.price(), leader, bids: lot.ledger.accepted() })
+    let (price, max, bids) = (judged.price(), judged.max(), lot.ledger.accepted());
+    Ok(Expected { lot: lot.id, price, leader, max, bids, seq: lot.ledger.end() })
 }
 
 impl Expected {
@@ -34,6 +38,16 @@ impl Expected {
         self.same(place, "price", &state.price, &self.price)?;
         self.same(place, "leader", &state.leader, &self.leader)?;
         self.same(place, "bid_count", &Some(state.bid_count), &Some(self.bids))
+    }
+
+    /// The open lot's last event: nothing has happened to it that nobody was told.
+    pub(super) fn last(&self, place: &'static str, state: &LotState) -> Result<(), Violation> {
+        self.same(place, "position.seq", &Some(state.position.seq), &Some(self.seq))
+    }
+
+    /// Who leads, and the maximum it leads with.
+    pub(super) fn held(&self) -> Option<(&str, u64)> {
+        Some((self.leader.as_deref()?, self.max?))
     }
 
     /// How the closed lot ended.

@@ -1,14 +1,12 @@
 //! The watchers of a burst: where each one stands in each lot, and that nothing is left out.
 //! Joins are sent here; bids are not known here, only the lots' ledgers.
 
-use serde_json::Value;
-
 use super::lot::Lot;
 use super::tally::Tally;
 use crate::audit::Violation;
 use crate::clock::Micros;
 use crate::net::{SocketError, Swarm};
-use crate::wire::message::Event;
+use crate::wire::message::{Event, Shown};
 use crate::wire::request;
 
 /// A lot that was not joined.
@@ -45,15 +43,14 @@ impl Watchers {
         self.joined == self.next.len()
     }
 
-    /// The answer to a join; whether it was one.
-    pub(super) fn answer(&mut self, socket: usize, request: u64, body: &Value) -> bool {
-        let Some(watcher) = socket.checked_sub(self.first_socket) else { return false };
-        let seq = body.pointer("/joined/position/seq").and_then(Value::as_u64);
-        let (Some(seq), 1..) = (seq, request) else { return false };
-        let Some(next) = self.next.get_mut(watcher * self.lots + request as usize - 1) else { return false };
+    /// The answer to a join; the number of the lot, if it was one.
+    pub(super) fn joined(&mut self, socket: usize, request: u64, seq: u64) -> Option<usize> {
+        let watcher = socket.checked_sub(self.first_socket)?;
+        let lot = usize::try_from(request).ok()?.checked_sub(1).filter(|lot| *lot < self.lots)?;
+        let next = self.next.get_mut(watcher * self.lots + lot)?;
         self.joined += usize::from(*next == NOT_JOINED);
         *next = seq + 1;
-        true
+        Some(lot)
     }
 
     /// A push of events.
@@ -81,14 +78,21 @@ impl Watchers {
     }
 
     /// The server left events out up to `seq`, and says so.
-    pub(super) fn resync(&mut self, socket: usize, (number, lot): (usize, &Lot), seq: u64, tally: &mut Tally) -> Result<(), Violation> {
+    pub(super) fn resync(
+        &mut self,
+        socket: usize,
+        (number, lot): (usize, &mut Lot),
+        seq: u64,
+        shown: Shown,
+        tally: &mut Tally,
+    ) -> Result<(), Violation> {
         let (watcher, next) = self.place(socket, number, lot)?;
         if seq + 1 < *next {
             return Err(Violation::Gap { lot: lot.id, watcher, want: *next, got: seq });
         }
         tally.conflated(seq + 1 - *next);
         *next = seq + 1;
-        Ok(())
+        lot.ledger.shown(seq, shown)
     }
 
     /// The first place where a watcher has not come to the last accepted bid: watcher and lot.

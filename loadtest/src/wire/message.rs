@@ -33,12 +33,34 @@ pub(crate) struct Refusal<'a> {
     pub(crate) retry_after_ms: Option<u64>,
 }
 
+/// In the place of a bidder's number: a name which none of this run's bidders has.
+pub(crate) const STRANGER: u32 = u32::MAX;
+
 /// One public event of a lot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) seq: u64,
-    /// The price after it, if it is a `bid_placed`.
-    pub(crate) placed: Option<u64>,
+    /// What it says, if it is a `bid_placed`.
+    pub(crate) placed: Option<Placed>,
+}
+
+/// An accepted bid, as everybody is told. Bidders are numbers, or [`STRANGER`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    pub(crate) bidder: u32,
+    /// The public amount: no more than the price.
+    pub(crate) amount: u64,
+    pub(crate) price: u64,
+    pub(crate) leader: u32,
+    pub(crate) bid_count: u64,
+}
+
+/// A lot as a join or a resync shows it, as far as this client compares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) price: Option<u64>,
+    pub(crate) leader: Option<u32>,
+    pub(crate) bid_count: u64,
 }
 
 /// One message from the server.
@@ -52,6 +74,12 @@ pub(crate) enum Message<'a> {
         request: u64,
         refusal: Refusal<'a>,
     },
+    /// The answer to a join: the lot as it was at `seq`.
+    Joined {
+        request: u64,
+        seq: u64,
+        shown: Shown,
+    },
     /// Any other `ok`: its body.
     Answer {
         request: u64,
@@ -61,10 +89,11 @@ pub(crate) enum Message<'a> {
         lot: Uuid,
         events: &'a [Event],
     },
-    /// The lot's events up to this `seq` were left out.
+    /// The lot's events up to this `seq` were left out; as it was there.
     Resync {
         lot: Uuid,
         seq: u64,
+        shown: Shown,
     },
     /// A push to one bidder, or one this client does not know.
     Other,
@@ -81,6 +110,8 @@ pub(crate) struct Malformed {
 /// Reads frames; holds the room for a push's events.
 #[derive(Default)]
 pub(crate) struct Reader {
+    /// What comes before the number in the name of each of this run's bidders.
+    name: String,
     events: Vec<Event>,
     slow: u64,
 }
@@ -94,6 +125,11 @@ enum Found<'a> {
 }
 
 impl Reader {
+    /// Knows bidders by `name` followed by their number.
+    pub(crate) fn new(name: String) -> Self {
+        Self { name, ..Self::default() }
+    }
+
     /// Calls `each` with every message of a text frame.
     pub(crate) fn read<E: From<Malformed>>(&mut self, text: &[u8], mut each: impl FnMut(Message<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut at = 0;
@@ -155,7 +191,8 @@ impl Reader {
                 b"events" => {
                     some = true;
                     scan.array(|scan| {
-                        self.events.push(event(scan)?);
+                        let event = event(scan, self.name.as_bytes())?;
+                        self.events.push(event);
                         Some(())
                     })?;
                 }
@@ -174,13 +211,16 @@ impl Reader {
         if let Some(push) = value.get("push") {
             let lot = uuid(push, "lot");
             if let Some(resync) = push.get("resync") {
-                return Some(Message::Resync { lot: lot?, seq: resync.get("position")?.get("seq")?.as_u64()? });
+                let (seq, shown) = self.shown(resync)?;
+                return Some(Message::Resync { lot: lot?, seq, shown });
             }
             let Some(events) = push.get("events") else { return Some(Message::Other) };
             self.events.clear();
             for event in events.as_array()? {
-                let placed = event.get("bid_placed").map(|placed| placed.get("price")?.as_u64());
-                let placed = if let Some(price) = placed { Some(price?) } else { None };
+                let placed = match event.get("bid_placed") {
+                    Some(placed) => Some(self.placed(placed)?),
+                    None => None,
+                };
                 self.events.push(Event { seq: event.get("seq")?.as_u64()?, placed });
             }
             return Some(Message::Events { lot: lot?, events: &self.events });
@@ -199,6 +239,10 @@ impl Reader {
             return Some(Message::Refusal { request, refusal });
         }
         let body = value.get("ok")?;
+        if let Some(joined) = body.get("joined") {
+            let (seq, shown) = self.shown(joined)?;
+            return Some(Message::Joined { request, seq, shown });
+        }
         let Some(receipt) = body.get("receipt") else {
             return Some(Message::Answer { request, body: body.clone() });
         };
@@ -214,6 +258,32 @@ impl Reader {
         };
         Some(Message::Receipt { request, receipt })
     }
+
+    fn placed(&self, placed: &Value) -> Option<Placed> {
+        let number = |key: &str| placed.get(key)?.as_u64();
+        let bidder = |key: &str| Some(bidder(placed.get(key)?.as_str()?.as_bytes(), self.name.as_bytes()));
+        Some(Placed {
+            bidder: bidder("bidder")?,
+            amount: number("amount")?,
+            price: number("price")?,
+            leader: bidder("leader")?,
+            bid_count: number("bid_count")?,
+        })
+    }
+
+    /// What is shown of a lot and where: the body of `joined`, and of a resync.
+    fn shown(&self, body: &Value) -> Option<(u64, Shown)> {
+        let lot = body.get("lot")?;
+        let leader = lot.get("leader")?.as_str().map(|name| bidder(name.as_bytes(), self.name.as_bytes()));
+        let shown = Shown { price: lot.get("price")?.as_u64(), leader, bid_count: lot.get("bid_count")?.as_u64()? };
+        Some((body.get("position")?.get("seq")?.as_u64()?, shown))
+    }
+}
+
+/// The number of the bidder of this name.
+fn bidder(name: &[u8], before: &[u8]) -> u32 {
+    let number = name.strip_prefix(before).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    number.unwrap_or(STRANGER)
 }
 
 fn receipt(scan: &mut Scan<'_>) -> Option<Receipt> {
@@ -254,26 +324,34 @@ fn refusal<'a>(scan: &mut Scan<'a>) -> Option<Refusal<'a>> {
     Some(Refusal { code: code?, message, temporary, minimum, retry_after_ms })
 }
 
-fn event(scan: &mut Scan<'_>) -> Option<Event> {
-    let (mut seq, mut placed) = (None, None);
+fn event(scan: &mut Scan<'_>, name: &[u8]) -> Option<Event> {
+    let (mut seq, mut all) = (None, None);
     scan.object(|scan, key| {
         match key {
             b"seq" => seq = Some(scan.integer()?),
-            b"bid_placed" => {
-                scan.object(|scan, key| {
-                    match key {
-                        b"price" => placed = Some(scan.integer()?),
-                        _ => drop(scan.skip()?),
-                    }
-                    Some(())
-                })?;
-                placed?;
-            }
+            b"bid_placed" => all = Some(placed(scan, name)?),
             _ => drop(scan.skip()?),
         }
         Some(())
     })?;
-    Some(Event { seq: seq?, placed })
+    Some(Event { seq: seq?, placed: all })
+}
+
+fn placed(scan: &mut Scan<'_>, name: &[u8]) -> Option<Placed> {
+    let [mut by, mut leader] = [None; 2];
+    let [mut amount, mut price, mut bid_count] = [None; 3];
+    scan.object(|scan, key| {
+        match key {
+            b"bidder" => by = Some(bidder(scan.string()?, name)),
+            b"leader" => leader = Some(bidder(scan.string()?, name)),
+            b"amount" => amount = Some(scan.integer()?),
+            b"price" => price = Some(scan.integer()?),
+            b"bid_count" => bid_count = Some(scan.integer()?),
+            _ => drop(scan.skip()?),
+        }
+        Some(())
+    })?;
+    Some(Placed { bidder: by?, amount: amount?, price: price?, leader: leader?, bid_count: bid_count? })
 }
 
 fn uuid(of: &Value, key: &str) -> Option<Uuid> {
@@ -292,9 +370,13 @@ mod tests {
     const LOT: &str = "018f3c5e-0000-7000-8000-00000000000a";
     const BID: &str = "018f3c5e-0000-4000-8000-00000000000b";
 
+    fn reader() -> Reader {
+        Reader::new("bidder-x-".into())
+    }
+
     /// All messages of a frame, printed, and how many needed the full parser.
     fn read(text: &str) -> (Vec<String>, u64) {
-        let (mut reader, mut all) = (Reader::default(), vec![]);
+        let (mut reader, mut all) = (reader(), vec![]);
         let each = |message: Message<'_>| {
             all.push(format!("{message:?}"));
             Ok::<(), Malformed>(())
@@ -308,7 +390,7 @@ mod tests {
         let (fast, slow) = read(text);
         assert_eq!((fast.len(), slow), (1, 0), "{text}");
         let value = serde_json::from_str(text).unwrap();
-        assert_eq!(fast[0], format!("{:?}", Reader::default().parse(&value).unwrap()));
+        assert_eq!(fast[0], format!("{:?}", reader().parse(&value).unwrap()));
         fast[0].clone()
     }
 
@@ -346,21 +428,28 @@ mod tests {
         );
         assert!(refusal.contains("bid_too_low") && refusal.contains("Some(160)"));
         check(r#"{"id":3,"error":{"code":"rate_limited","message":"","temporary":true,"retry_after_ms":50,"minimum":null}}"#);
-        let placed = r#"{"seq":5,"bid_placed":{"bidder":"a","price":9,"bid_count":2},"epoch":1}"#;
+        let placed = r#"{"seq":5,"bid_placed":{"bidder":"bidder-x-3","amount":8,"price":9,"leader":"bob","bid_count":2},"epoch":1}"#;
         let events = format!(r#"[{placed},{{"epoch":1,"at":"x","seq":6,"paused":{{"reason":null}}}}]"#);
         let push = check(&format!(r#"{{"push":{{"lot":"{LOT}","events":{events}}}}}"#));
         assert_eq!(push, check(&format!(r#"{{"push":{{"events":{events},"lot":"{LOT}"}}}}"#)));
-        assert!(push.contains("seq: 5, placed: Some(9)") && push.contains("seq: 6, placed: None"));
+        assert!(
+            push.contains("seq: 5, placed: Some(Placed { bidder: 3, amount: 8, price: 9, leader: 4294967295, bid_count: 2 })"),
+            "{push}"
+        );
+        assert!(push.contains("seq: 6, placed: None"));
         check(&format!(r#"{{"push":{{"lot":"{LOT}","events":[]}}}}"#));
         check(&format!(r#"{{"push":{{"lot":"{LOT}","own":{{"leading":false,"max":400}}}}}}"#));
     }
 
     #[test]
     fn the_rare_ones_take_the_full_parser() {
-        let resync = format!(r#"{{"push":{{"lot":"{LOT}","resync":{{"position":{{"epoch":1,"seq":9}}}}}}}}"#);
-        let (all, slow) = read(&resync);
-        assert!(all[0].starts_with("Resync") && all[0].contains("seq: 9"), "{all:?}");
+        let body = r#"{"lot":{"price":7,"leader":"bidder-x-12","bid_count":4},"position":{"epoch":1,"seq":9}}"#;
+        let told = "seq: 9, shown: Shown { price: Some(7), leader: Some(12), bid_count: 4 } }";
+        let (all, slow) = read(&format!(r#"{{"push":{{"lot":"{LOT}","resync":{body}}}}}"#));
+        assert!(all[0].starts_with("Resync") && all[0].ends_with(told), "{all:?}");
         assert_eq!(slow, 1);
+        let (all, _) = read(&format!(r#"{{"id":4,"ok":{{"joined":{body}}}}}"#));
+        assert!(all[0].starts_with("Joined { request: 4") && all[0].ends_with(told), "{all:?}");
         let (all, _) = read(r#"{"id":4,"ok":{"left":{"lot":"x"}}}"#);
         assert!(all[0].starts_with("Answer { request: 4"), "{all:?}");
         let escaped = r#"{"id":1,"error":{"code":"bid_too\u005flow","message":"","temporary":false,"minimum":4}}"#;
@@ -378,8 +467,9 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_told() {
-        for text in ["x", "{", r#"{"id":1}"#, r#"{"ok":{}}"#, r#"{"id":-1,"ok":{}}"#, "[]", r#"{"push":{"events":[]}}"#] {
-            let read = Reader::default().read(text.as_bytes(), |_| Ok::<(), Malformed>(()));
+        let short = format!(r#"{{"push":{{"lot":"{LOT}","events":[{{"seq":1,"bid_placed":{{"price":9}}}}]}}}}"#);
+        for text in ["x", "{", r#"{"id":1}"#, r#"{"ok":{}}"#, r#"{"id":-1,"ok":{}}"#, "[]", r#"{"push":{"events":[]}}"#, &short] {
+            let read = reader().read(text.as_bytes(), |_| Ok::<(), Malformed>(()));
             assert!(read.is_err_and(|error| error.to_string().contains(text)), "{text}");
         }
     }

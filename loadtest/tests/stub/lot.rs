@@ -18,6 +18,8 @@ pub(super) struct Lot {
     pub(super) bids: Vec<Past>,
     proxy: bool,
     start: u64,
+    /// Bids are covered by wallets.
+    wallet: bool,
     price: Option<u64>,
     leader: Option<(String, u64)>,
     /// How many bids were pushed.
@@ -47,7 +49,7 @@ pub(super) enum Answer {
 }
 
 impl Lot {
-    pub(super) fn new(proxy: bool, start: u64) -> Self {
+    pub(super) fn new(proxy: bool, start: u64, wallet: bool) -> Self {
         Self {
             id: Uuid::new_v4(),
             seq: 1,
@@ -56,12 +58,19 @@ impl Lot {
             bids: vec![],
             proxy,
             start,
+            wallet,
             price: None,
             leader: None,
             pushed: 0,
             unknown: vec![],
             silent: false,
         }
+    }
+
+    /// What it holds of a bidder.
+    pub(super) fn held(&self, bidder: &str) -> u64 {
+        let leads = self.leader.as_ref().filter(|(leader, _)| leader == bidder && self.wallet && !self.closed);
+        leads.map_or(0, |(_, max)| *max)
     }
 
     pub(super) fn json(&self) -> Value {
@@ -72,7 +81,7 @@ impl Lot {
             (true, Some(leader)) => json!({"sold": {"winner": leader, "price": self.price}}),
         };
         json!({
-            "id": self.id, "price": self.price, "leader": leader, "bid_count": self.bids.len(),
+            "id": self.id, "currency": {"code": "DKP", "scale": 0}, "price": self.price, "leader": leader, "bid_count": self.bids.len(),
             "position": {"epoch": 1, "seq": self.seq}, "outcome": outcome,
         })
     }
@@ -113,6 +122,13 @@ impl Lot {
         let minimum = self.price.map_or(self.start, |price| price + 1);
         if flaw == Flaw::RefuseWrongly(number) {
             return Answer::Refused { code: "bid_too_low", temporary: false, minimum: Some(amount) };
+        }
+        if let Flaw::RefuseAs(at, code) = flaw
+            && at == number
+            && !self.silent
+        {
+            self.silent = true;
+            return Answer::Refused { code, temporary: false, minimum: Some(amount + 1) };
         }
         let (mut price, leading) = match self.judge(bidder, amount, minimum) {
             Ok(judged) => judged,
@@ -172,19 +188,29 @@ impl Lot {
             if flaw == Flaw::DropDelivery(number) {
                 continue;
             }
-            if flaw == Flaw::Conflate(number) {
+            let wrong = matches!(flaw, Flaw::ConflateWrongly(at, _) if at == number);
+            if wrong || flaw == Flaw::Conflate(number) {
                 let position = json!({"epoch": 1, "seq": bid.seq});
-                let resync = json!({"push": {"lot": id, "resync": {"lot": self.json(), "position": position}}});
+                let mut lot = json!({"price": bid.price, "leader": bid.leader, "bid_count": number});
+                if let Flaw::ConflateWrongly(_, field) = flaw {
+                    lot[field] = json!(lot[field].as_u64().unwrap() + 1);
+                }
+                let resync = json!({"push": {"lot": id, "resync": {"lot": lot, "position": position}}});
                 write!(text, "]}}}}\n{resync}\n{{\"push\":{{\"lot\":\"{id}\",\"events\":[").unwrap();
                 comma = "";
                 continue;
             }
             let Past { seq, bidder, amount, leader, .. } = bid;
-            let price = bid.price + u64::from(flaw == Flaw::MispricePush(number));
+            let one = |wrong: Flaw| u64::from(flaw == wrong);
+            let price = bid.price + one(Flaw::MispricePush(number));
+            let amount = amount + one(Flaw::MisquotePush(number));
+            let count = number + one(Flaw::MiscountPush(number));
+            let bidder = if flaw == Flaw::MisnamePush(number) { "mallory" } else { bidder };
+            let leader = if flaw == Flaw::MisleadPush(number) { "mallory" } else { leader };
             write!(
                 text,
                 "{comma}{{\"epoch\":1,\"seq\":{seq},\"at\":\"2026-11-22T01:02:03.456Z\",\"bid_placed\":{{\"bidder\":\"{bidder}\",\
-                 \"amount\":{amount},\"price\":{price},\"leader\":\"{leader}\",\"bid_count\":{number},\"reserve_met\":null}}}}"
+                 \"amount\":{amount},\"price\":{price},\"leader\":\"{leader}\",\"bid_count\":{count},\"reserve_met\":null}}}}"
             )
             .unwrap();
             comma = ",";

@@ -37,6 +37,16 @@ pub(crate) enum Flaw {
     Misprice(u64),
     /// Says a price one too high in the push alone.
     MispricePush(u64),
+    /// Says in the push alone that somebody else bid.
+    MisnamePush(u64),
+    /// Says in the push alone that somebody else leads.
+    MisleadPush(u64),
+    /// Says an amount one too high in the push alone.
+    MisquotePush(u64),
+    /// Counts one bid too many in the push alone.
+    MiscountPush(u64),
+    /// Replaces a push by a resync with another price, or with one bid too many.
+    ConflateWrongly(u64, &'static str),
     /// Answers a request twice.
     AnswerTwice(u64),
     /// Gives a sequence number out twice.
@@ -47,11 +57,20 @@ pub(crate) enum Flaw {
     Forget(u64),
     /// Counts a bid twice.
     Miscount(u64),
-    /// Refuses a bid that is high enough.
+    /// Refuses a bid that is high enough, with a minimum no higher than it.
     RefuseWrongly(u64),
+    /// Refuses a good bid with this code and a minimum one higher.
+    RefuseAs(u64, &'static str),
+    /// Knows no wallets.
+    NoWallets,
+    /// Holds one more than it should.
+    HoldTooMuch,
+    /// Holds what nobody has.
+    HoldUncovered,
     /// Closes the bidder's socket.
     Hangup(u64),
-    /// No flaw: says a decided bid's outcome is unknown; asked again with `retry` it gives the receipt.
+    /// No flaw: says a decided bid's outcome is unknown; asked again with `retry`, no earlier than [`LATER_MS`], it gives
+    /// the receipt.
     Unavailable(u64),
     /// No flaw: replaces a push by a resync.
     Conflate(u64),
@@ -59,16 +78,34 @@ pub(crate) enum Flaw {
     Reorder,
 }
 
+/// When to ask again for what is unknown.
+pub(crate) const LATER_MS: u64 = 600;
+
 struct World {
     flaw: Flaw,
     lots: HashMap<Uuid, Lot>,
+    balances: HashMap<String, u64>,
+}
+
+impl World {
+    fn wallet(&self, bidder: &str) -> Value {
+        let balance = self.balances.get(bidder).copied().unwrap_or_default();
+        let held: u64 = self.lots.values().map(|lot| lot.held(bidder)).sum();
+        let held = match self.flaw {
+            Flaw::HoldTooMuch => held + 1,
+            Flaw::HoldUncovered => balance + 1,
+            _ => held,
+        };
+        let item = json!({"currency": "DKP", "balance": balance, "held": held, "available": balance as i64 - held as i64});
+        json!({"bidder": bidder, "items": [{"currency": "USD", "balance": 0, "held": 0, "available": 0}, item]})
+    }
 }
 
 type Shared = Arc<Mutex<World>>;
 
 /// Serves until dropped.
 pub(crate) async fn serve(listener: TcpListener, flaw: Flaw) {
-    let world = Arc::new(Mutex::new(World { flaw, lots: HashMap::new() }));
+    let world = Arc::new(Mutex::new(World { flaw, lots: HashMap::new(), balances: HashMap::new() }));
     while let Ok((stream, _)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
         tokio::spawn(connection(stream, world.clone()));
@@ -145,10 +182,20 @@ fn rest(head: &str, body: &[u8], world: &Shared) -> (u16, Value) {
         ("POST", ["v1", "lots"]) => {
             let wanted: Value = serde_json::from_slice(body).unwrap();
             assert_eq!(wanted["closes_at"], Value::Null);
-            let lot = Lot::new(wanted["rules"]["proxy"] == true, wanted["rules"]["start_price"].as_u64().unwrap());
+            let wallet = wanted["funding"] == "wallet";
+            let lot = Lot::new(wanted["rules"]["proxy"] == true, wanted["rules"]["start_price"].as_u64().unwrap(), wallet);
             let shown = lot.json();
             world.lots.insert(lot.id, lot);
             (201, shown)
+        }
+        (_, ["v1", "wallets", ..]) if flaw == Flaw::NoWallets => (404, json!({"code": "not_found"})),
+        ("GET", ["v1", "wallets", bidder]) => (200, world.wallet(bidder)),
+        ("POST", ["v1", "wallets", bidder, "adjustments"]) => {
+            assert!(head.to_ascii_lowercase().contains("idempotency-key: "), "{head}");
+            let wanted: Value = serde_json::from_slice(body).unwrap();
+            assert_eq!((&wanted["currency"], wanted["reason"].is_string()), (&json!("DKP"), true), "{wanted}");
+            *world.balances.entry((*bidder).to_owned()).or_default() += wanted["amount"].as_u64().unwrap();
+            (201, wanted)
         }
         (_, ["v1", "lots", id, rest @ ..]) => {
             let lot = id.parse().ok().and_then(|id: Uuid| world.lots.get_mut(&id));
@@ -280,10 +327,11 @@ fn answer(world: &mut World, text: &str, sub: &str, pushes: &UnboundedSender<Arc
         }
         Answer::Refused { code, temporary, minimum } => {
             let minimum = minimum.map_or("null".into(), |minimum| minimum.to_string());
+            let later = if temporary { LATER_MS } else { 1 };
             writeln!(
                 out,
                 "{{\"id\":{id},\"error\":{{\"code\":\"{code}\",\"message\":\"no\",\"temporary\":{temporary},\
-                 \"retry_after_ms\":1,\"minimum\":{minimum}}}}}"
+                 \"retry_after_ms\":{later},\"minimum\":{minimum}}}}}"
             )
             .unwrap();
         }

@@ -72,7 +72,7 @@ impl History {
                 }
                 assert!(accepted.0.insert(key), "a bid_id is in the history twice: {bid}");
             }
-            check_lot(&admin.lot(lot), &events);
+            check_lot(&admin.lot(lot), &bids, &events);
             for ((_, seq), pushed) in self.events.iter().filter(|((of, _), _)| of == lot) {
                 assert_eq!(events.get(seq), Some(pushed), "lot {lot}: an event that was pushed is not what the history has");
             }
@@ -129,8 +129,8 @@ fn check_receipt(receipt: &Value, bid: &Value) {
     assert_eq!(receipt["leading"], leads, "receipt {receipt} and bid {bid}");
 }
 
-/// The lot is what its events make it.
-fn check_lot(lot: &Value, events: &BTreeMap<u64, Value>) {
+/// The lot is what its events make it, and counts the bids of its history.
+fn check_lot(lot: &Value, bids: &[Value], events: &BTreeMap<u64, Value>) {
     let Some((seq, last)) = events.last_key_value() else { return };
     // Events may have followed since they were read; then there is nothing to compare.
     if lot["position"]["seq"] != *seq {
@@ -144,4 +144,5 @@ fn check_lot(lot: &Value, events: &BTreeMap<u64, Value>) {
         assert_eq!(lot[name], *bid.map_or(&null, |bid| &bid[name]), "{name} of {lot}");
     }
     assert_eq!(lot["bid_count"], bid.map_or(0, |bid| bid["bid_count"].as_u64().unwrap()), "{lot}");
+    assert_eq!(lot["bid_count"], bids.len(), "{lot}");
 }

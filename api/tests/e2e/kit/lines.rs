@@ -54,13 +54,10 @@ impl Lines {
         }
     }
 
-    /// Waits for the end of the output.
-    pub(crate) fn wait_for_end(&self, patience: Duration) {
-        let end = Instant::now() + patience;
-        let mut read = self.shared.0.lock().unwrap();
-        while !read.ended && Instant::now() < end {
-            read = self.shared.1.wait_timeout(read, Duration::from_millis(100)).unwrap().0;
-        }
+    /// Waits for the end of the output; whether it came.
+    pub(crate) fn wait_for_end(&self, patience: Duration) -> bool {
+        let read = self.shared.0.lock().unwrap();
+        self.shared.1.wait_timeout_while(read, patience, |read| !read.ended).unwrap().0.ended
     }
 
     /// All of it so far.

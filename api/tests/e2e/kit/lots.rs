@@ -8,6 +8,13 @@ pub(crate) fn now_ms() -> i64 {
     Timestamp::now().as_millisecond()
 }
 
+/// Waits until a moment is over.
+pub(crate) fn passed(ms: i64) {
+    while let Ok(left @ 0..) = u64::try_from(ms - now_ms()) {
+        std::thread::sleep(std::time::Duration::from_millis(left + 1));
+    }
+}
+
 /// A time as the protocol writes it.
 pub(super) fn at(ms: i64) -> String {
     format!("{:.3}", Timestamp::from_millisecond(ms).unwrap())

@@ -13,7 +13,7 @@ mod tokens;
 
 pub(crate) use history::History;
 pub(crate) use http::{Answer, Rest};
-pub(crate) use lots::{event_name, in_ms, lot, lot_with, now_ms, parse_ms, uuid};
+pub(crate) use lots::{event_name, in_ms, lot, lot_with, now_ms, parse_ms, passed, uuid};
 pub(crate) use rng::Rng;
 pub(crate) use server::{Finished, Server, Setup, gavel};
 pub(crate) use socket::{Handshake, News, Socket};
@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 /// How long anything awaited may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Asks again until `read` gives something; at most [`PATIENCE`].
+/// Asks again until `read` gives something, at most [`PATIENCE`]: for what a server tells only those who ask. A time is
+/// awaited by [`passed`], a line of the log by [`Server::log_line`].
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut read: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
@@ -37,8 +38,11 @@ pub(crate) fn until<T>(what: &str, mut read: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Says why a test did not run here.
+/// Says why a test did not run here; where all must run (`scripts/test`), that is a failure.
+#[track_caller]
 pub(crate) fn skipped(test: &str, why: &str) {
+    let must = std::env::var("GAVEL_TESTS_MUST_RUN").is_ok_and(|must| must != "0");
+    assert!(!must, "{test} did not run: {why}");
     println!("skipped: {test}: {why}");
     eprintln!("skipped: {test}: {why}");
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -23,12 +23,30 @@ pub(crate) fn gavel(arguments: &[&str]) -> Command {
     command
 }
 
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n")
+}
+
+/// The same call, made by another program.
+fn through(program: &[&str], call: &Command) -> Command {
+    let mut command = Command::new(program[0]);
+    command.args(&program[1..]).arg(call.get_program()).args(call.get_args()).stdin(Stdio::null());
+    for (name, value) in call.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
 /// What a server is started with.
 #[derive(Clone)]
 pub(crate) struct Setup {
     env: Vec<(String, String)>,
     flags: Vec<String>,
     dir: PathBuf,
+    bound_by_permissions: bool,
     _temporary: Option<Arc<TempDir>>,
 }
 
@@ -41,7 +59,8 @@ impl Setup {
 
     /// On an existing data directory.
     pub(crate) fn on(dir: impl AsRef<Path>) -> Self {
-        let setup = Self { env: Vec::new(), flags: Vec::new(), dir: dir.as_ref().to_owned(), _temporary: None };
+        let dir = dir.as_ref().to_owned();
+        let setup = Self { env: Vec::new(), flags: Vec::new(), dir, bound_by_permissions: false, _temporary: None };
         setup.env("GAVEL__ENGINE__SHARDS", 4).env("GAVEL__SERVER__WORKERS", 2).env("GAVEL__SERVER__DRAIN_MS", 0)
     }
 
@@ -58,6 +77,11 @@ impl Setup {
         self
     }
 
+    /// Permissions bind it, also as root.
+    pub(crate) fn bound_by_permissions(self) -> Self {
+        Self { bound_by_permissions: true, ..self }
+    }
+
     /// The data directory.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
@@ -66,6 +90,9 @@ impl Setup {
     fn command(&self) -> Command {
         let dir = self.dir.to_str().unwrap();
         let mut command = gavel(&["serve", "--listen", "127.0.0.1:0", "--data-dir", dir]);
+        if self.bound_by_permissions && is_root() {
+            command = through(&["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--"], &command);
+        }
         command.args(&self.flags).envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -87,12 +114,12 @@ impl Setup {
         let out = Lines::of(child.stdout.take().unwrap());
         let err = Lines::of(child.stderr.take().unwrap());
         let Some(line) = out.wait_for("http://127.0.0.1:", START) else {
-            let ended = wait(&mut child, Duration::from_secs(1));
-            if ended.is_none() {
+            let ended = err.wait_for_end(Duration::from_secs(1));
+            if !ended {
                 let _ = child.kill();
             }
             let status = child.wait().unwrap();
-            assert!(ended.is_some(), "the server neither listens nor ends:\n{}\n{}", out.text(), err.text());
+            assert!(ended, "the server neither listens nor ends:\n{}\n{}", out.text(), err.text());
             return Err(Finished::of(status, &out, &err));
         };
         let after = line.split("http://127.0.0.1:").nth(1).unwrap();
@@ -263,6 +290,18 @@ impl Server {
         assert!(status.success());
     }
 
+    /// SIGSTOP, and waits until every thread stands still: the signal alone may be overtaken by what is sent next.
+    #[track_caller]
+    pub(crate) fn stop(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.pid());
+        // `PID (NAME) STATE …`, proc_pid_stat(5); the name may hold anything.
+        let state = |stat: &str| stat.rsplit_once(") ").map(|(_, rest)| rest.starts_with('T'));
+        let stopped = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("stat")).ok().and_then(|stat| state(&stat));
+        let all = || std::fs::read_dir(&tasks).unwrap().all(|task| stopped(task.unwrap()) == Some(true));
+        super::until("every thread to stop", || all().then_some(()));
+    }
+
     /// SIGTERM, and waits for the end.
     #[track_caller]
     pub(crate) fn terminate(&mut self) -> Finished {
@@ -273,8 +312,10 @@ impl Server {
     /// Waits until the process ends by itself.
     #[track_caller]
     pub(crate) fn ended(&mut self) -> Finished {
-        let status = wait(&mut self.child, Duration::from_secs(20));
-        let status = status.unwrap_or_else(|| panic!("the server does not end:\n{}", self.err.text()));
+        // The end of a process is the end of its output.
+        let ended = self.out.wait_for_end(Duration::from_secs(20)) && self.err.wait_for_end(Duration::from_secs(1));
+        assert!(ended, "the server does not end:\n{}", self.err.text());
+        let status = self.child.wait().unwrap();
         Finished::of(status, &self.out, &self.err)
     }
 
@@ -296,18 +337,5 @@ impl Drop for Server {
         if std::thread::panicking() {
             eprintln!("--- the server's output\n{}\n{}", self.out.text(), self.err.text());
         }
-    }
-}
-
-fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
-    let end = Instant::now() + patience;
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return Some(status);
-        }
-        if Instant::now() > end {
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(5));
     }
 }

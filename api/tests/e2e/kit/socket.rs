@@ -128,6 +128,36 @@ impl Socket {
         self.send_message(Message::text(text.into())).await
     }
 
+    /// Sends all these frames without waiting for anything, and reads meanwhile: until so many replies are there or the
+    /// server has closed. The replies, and the close code.
+    pub(crate) async fn flood(&mut self, frames: Vec<String>, replies: usize) -> (Vec<Value>, Option<u16>) {
+        let (mut sink, mut stream) = (&mut self.ws).split();
+        let send = async move {
+            for frame in frames {
+                if sink.send(Message::text(frame)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let read = async {
+            let mut read = Vec::new();
+            while read.len() < replies {
+                match timeout_at(Instant::now() + PATIENCE, stream.next()).await.expect("replies stay out") {
+                    Some(Ok(Message::Text(text))) => {
+                        read.extend(text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()));
+                    }
+                    Some(Ok(Message::Close(frame))) => return (read, frame.map(|frame| frame.code.into())),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => panic!("no close frame before the end of the connection: {error}"),
+                    None => panic!("no close frame before the end of the connection"),
+                }
+            }
+            (read, None)
+        };
+        let ((), read) = tokio::join!(send, read);
+        read
+    }
+
     /// Sends a binary frame as it is.
     pub(crate) async fn send_binary(&mut self, bytes: Vec<u8>) -> Result<(), Gone> {
         self.send_message(Message::binary(bytes)).await
