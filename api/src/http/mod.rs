@@ -2,6 +2,7 @@
 
 mod actions;
 mod asking;
+mod auth;
 mod bids;
 pub(crate) mod body;
 mod cluster;
@@ -75,6 +76,7 @@ pub fn routes(routes: &mut web::ServiceConfig, api: &web::Data<Api>) {
                 .route(web::post().to(actions::act))
                 .default_service(problem::method_not_allowed("POST")),
         )
+        .configure(auth::routes)
         .service(web::resource("/v1/cluster").route(web::get().to(cluster::cluster)).default_service(problem::method_not_allowed("GET")))
         .service(web::resource("/health/live").route(web::get().to(health::live)).route(web::head().to(health::live)))
         .service(web::resource("/health/ready").route(web::get().to(health::ready)).route(web::head().to(health::ready)))

@@ -9,8 +9,10 @@ mod frames;
 pub mod hub;
 mod link;
 mod outbox;
+mod revocation;
 mod session;
 mod throttle;
 mod upgrade;
 
+pub use revocation::close_revoked;
 pub use upgrade::{Connection, all_gone, connect, on_connect};
