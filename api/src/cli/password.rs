@@ -13,12 +13,12 @@ use std::{
 const INTERRUPT: u8 = 3;
 
 /// Bytes read at most: a longer text is no password, wherever it ends.
-const MOST: u64 = MAX_PASSWORD_BYTES as u64 + 3;
+const MOST: usize = MAX_PASSWORD_BYTES + 3;
 
 /// Standard input, without its line end.
 pub(super) fn from_stdin() -> Result<SecretString, CliError> {
     let mut bytes = Vec::new();
-    let read = io::stdin().lock().take(MOST).read_to_end(&mut bytes);
+    let read = io::stdin().lock().take(MOST as u64).read_to_end(&mut bytes);
     read.map_err(|error| CliError::Mistake(format!("cannot read the password: {error}")))?;
     let password = text(bytes)?;
     if password.expose_secret().contains(['\n', '\r']) {
@@ -48,18 +48,12 @@ pub(super) fn asked_for() -> Result<SecretString, CliError> {
     }
 }
 
-/// A line, with its end if it has one; none: Ctrl-C.
-fn read_line(terminal: &File) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    for byte in terminal.take(MOST).bytes() {
-        line.push(byte?);
-        match line.last() {
-            Some(&INTERRUPT) => return Ok(None),
-            Some(b'\n') => break,
-            _ => {}
-        }
-    }
-    Ok(Some(line))
+/// A line, with its end if it has one; none: Ctrl-C. A terminal gives one line at a time.
+fn read_line(mut terminal: &File) -> io::Result<Option<Vec<u8>>> {
+    let mut line = vec![0; MOST];
+    let length = terminal.read(&mut line)?;
+    line.truncate(length);
+    Ok(Some(line).filter(|line| line.last() != Some(&INTERRUPT)))
 }
 
 fn text(mut bytes: Vec<u8>) -> Result<SecretString, CliError> {

@@ -118,15 +118,17 @@ impl SqliteAccounts {
 
     async fn replace_secret(&self, rotation: Rotation, address: Option<String>) -> Result<Rotated, sqlx::Error> {
         let mut transaction = self.begin().await?;
-        let row: Option<(Vec<u8>, Vec<u8>, String, String, bool)> = sqlx::query_as(
-            "SELECT sessions.id, secret, user, users.role, users.disabled FROM sessions JOIN users ON users.name = sessions.user
-             WHERE family = ? AND revoked IS NULL AND expires_at > ?",
+        let row = sqlx::query(
+            "SELECT sessions.id, secret, user, users.role FROM sessions JOIN users ON users.name = sessions.user
+             WHERE family = ? AND revoked IS NULL AND expires_at > ? AND NOT users.disabled",
         )
         .bind(rotation.family.0.to_vec())
         .bind(rotation.at.as_millis())
         .fetch_optional(&mut *transaction)
         .await?;
-        let Some((id, secret, user, role, _)) = row.filter(|(.., disabled)| !disabled) else { return Ok(Rotated::Unknown) };
+        let Some(row) = row else { return Ok(Rotated::Unknown) };
+        let (id, secret): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+        let (user, role) = (row.try_get(2)?, row.try_get(3)?);
         // Digests of 256 random bits: how far two agree tells nobody anything.
         if secret != rotation.secret.0 {
             let serial = next_serial(&mut transaction).await?;
