@@ -71,6 +71,7 @@ pub struct Server {
     settings: Settings,
     storage: EmbeddedStorage,
     accounts: Arc<SqliteAccounts>,
+    following: tokio::task::JoinHandle<()>,
     running: tokio::task::JoinHandle<std::io::Result<()>>,
     handle: actix_web::dev::ServerHandle,
     draining: CancellationToken,
@@ -139,12 +140,12 @@ pub async fn start(settings: Settings, metrics: Metrics) -> Result<Server, Serve
     let handle = server.handle();
     let running = actix_rt::spawn(server);
     actix_rt::spawn(metrics.upkeep());
-    actix_rt::spawn(logins.into_inner().follow());
+    let following = actix_rt::spawn(logins.into_inner().follow());
     if let Some(issuer) = issuer {
         actix_rt::spawn(issuer.follow());
     }
     tracing::info!(%address, "serving");
-    Ok(Server { address, engine, keys, settings, storage, accounts, running, handle, draining })
+    Ok(Server { address, engine, keys, settings, storage, accounts, following, running, handle, draining })
 }
 
 /// The other issuer, if one is configured, with its keys as far as they can be had. A file is there or is a mistake; an address
@@ -207,7 +208,7 @@ impl Server {
     /// # Errors
     /// The HTTP server fails.
     pub async fn run_until_told(self) -> Result<(), ServerError> {
-        let Self { engine, settings, storage, accounts, mut running, handle, draining, .. } = self;
+        let Self { engine, settings, storage, accounts, following, mut running, handle, draining, .. } = self;
         tokio::select! {
             ended = &mut running => return Ok(ended.map_err(std::io::Error::other)??),
             () = told_to_stop() => {}
@@ -218,6 +219,7 @@ impl Server {
         let _ = tokio::time::timeout(settings.server.drain + LINGER, ws::all_gone()).await;
         handle.stop(true).await;
         engine.shut_down().await;
+        following.abort();
         accounts.close().await;
         if let Err(error) = storage.close().await {
             tracing::warn!(%error, "storage did not close cleanly");

@@ -83,7 +83,7 @@ fn read(key: &Value, leeway: Duration) -> Result<(String, Key), &'static str> {
     if ["d", "k", "p"].iter().any(|secret| key.get(secret).is_some()) {
         return Err("it is not a public key");
     }
-    let jwk: Jwk = serde_json::from_value(key.clone()).map_err(|_| "not a JWK, or of a kind that is not known")?;
+    let jwk: Jwk = serde_json::from_value(key.clone()).map_err(|_| "not a JWK")?;
     let kid = jwk.common.key_id.clone().filter(|kid| !kid.is_empty()).ok_or("it has no kid")?;
     if jwk.common.public_key_use.as_ref().is_some_and(|purpose| *purpose != PublicKeyUse::Signature) {
         return Err("it is not for signatures");
@@ -146,7 +146,9 @@ mod tests {
             (json!({"d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}), "not a public key"),
             (json!({"kty": "oct", "k": "c2VjcmV0"}), "not a public key"),
             (json!({"kty": "fancy"}), "expected RSA"),
-            (json!({"x": 7}), "not a JWK"),
+            (json!({"x": 7}), "expected RSA"),
+            (json!({"kty": null}), "expected RSA"),
+            (json!({"kid": 7}), "not a JWK"),
         ] {
             let outcome = parse(&json!([ed25519(&changes)]));
             match outcome {

@@ -39,6 +39,9 @@ pub(super) fn asked_for() -> Result<SecretString, CliError> {
         line.map_or_else(|| Err(CliError::Failed("interrupted".into())), text)
     };
     let first = ask("Password: ")?;
+    if first.expose_secret().is_empty() {
+        return Err(CliError::Mistake("no password was given".into()));
+    }
     let second = ask("Again: ")?;
     drop(silence);
     if first.expose_secret() == second.expose_secret() {
