@@ -83,7 +83,11 @@ impl SqliteAccounts {
     pub async fn open(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join(FILE_NAME);
         let failed = |source| OpenError::Io { path: path.clone(), source };
-        std::fs::create_dir_all(dir).map_err(failed)?;
+        let mut directories = std::fs::DirBuilder::new();
+        directories.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut directories, 0o700);
+        directories.create(dir).map_err(failed)?;
         let mut file = std::fs::File::options();
         file.create(true).truncate(false).write(true);
         // Its log gets the same mode from SQLite.
