@@ -124,10 +124,13 @@ impl Gate {
         Ok(principal)
     }
 
-    /// Waits, a little, for keys that [`AuthError::UnknownKey`] had asked for. Whether there are other ones now.
+    /// Waits, a little, for keys that [`AuthError::UnknownKey`] had asked for. Whether to verify once more.
     pub async fn new_keys(&self, error: &AuthError) -> bool {
         match &self.issuer {
-            Some(issuer) if *error == AuthError::UnknownKey => issuer.refreshed().await,
+            Some(issuer) if *error == AuthError::UnknownKey => {
+                issuer.refreshed().await;
+                true
+            }
             _ => false,
         }
     }

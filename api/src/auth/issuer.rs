@@ -122,16 +122,18 @@ impl Issuer {
         self.wanted.notify_one();
     }
 
-    /// Waits for what [`Issuer::ask`] led to, if anything; whether there was an answer.
-    pub async fn refreshed(&self) -> bool {
+    /// Waits for what [`Issuer::ask`] led to, a little, and not at all where there is an answer already or nothing was asked. What
+    /// is known afterwards only the token tells.
+    pub async fn refreshed(&self) {
         let mut answers = self.answered.subscribe();
         {
             let asked = self.asked();
             if !asked.under_way && !asked.may_ask() {
-                return false;
+                return;
             }
         }
-        matches!(tokio::time::timeout(PATIENCE, answers.changed()).await, Ok(Ok(())))
+        self.ask();
+        let _ = tokio::time::timeout(PATIENCE, answers.changed()).await;
     }
 
     fn asked(&self) -> MutexGuard<'_, Asked> {

@@ -237,6 +237,7 @@ impl Logins {
                 most: self.policy.sessions_per_user,
             });
             if let Opening::Opened { role } = opening.await? {
+                self.catch_up().await?; // an older session may have made room
                 if let Some(from) = from {
                     self.addresses.succeeded(from, standing.failures);
                 }
