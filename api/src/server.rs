@@ -4,7 +4,7 @@
 //! start and stop.
 
 use crate::{
-    auth::{Gate, TokenKeys},
+    auth::{Gate, Issuer, IssuerError, Logins, PasswordError, Passwords, Source, TokenKeys},
     config::Settings,
     http::{self, Api},
     telemetry::{Metrics, gauges},
@@ -12,7 +12,9 @@ use crate::{
 };
 use actix_web::{App, HttpServer, middleware::from_fn, web};
 use gavel_domain::ids::OwnerId;
+use gavel_engine::ports::StorageError;
 use gavel_engine::{Engine, routing::engine::Tuning};
+use gavel_persistence::accounts::sqlite::{OpenError as AccountsError, SqliteAccounts};
 use gavel_persistence::sqlite::{EmbeddedStorage, FoundState, OpenError, OpenOptions, Opened};
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +35,18 @@ pub enum ServerError {
     /// The token key.
     #[error(transparent)]
     Key(#[from] crate::auth::KeyError),
+    /// The accounts.
+    #[error(transparent)]
+    Accounts(#[from] AccountsError),
+    /// Reading them.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Hashing passwords.
+    #[error(transparent)]
+    Passwords(#[from] PasswordError),
+    /// Another issuer's keys.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
     /// A shard.
     #[error("recovery: {0}")]
     Recovery(String),
@@ -59,6 +73,8 @@ pub struct Server {
     pub keys: TokenKeys,
     settings: Settings,
     storage: EmbeddedStorage,
+    accounts: Arc<SqliteAccounts>,
+    following: tokio::task::JoinHandle<()>,
     running: tokio::task::JoinHandle<std::io::Result<()>>,
     handle: actix_web::dev::ServerHandle,
     draining: CancellationToken,
@@ -73,6 +89,10 @@ pub async fn start(settings: Settings, metrics: Metrics) -> Result<Server, Serve
     report(opened.found);
     let keys = TokenKeys::load(&settings)?;
     let storage = opened.storage;
+    let accounts = Arc::new(SqliteAccounts::open(&settings.server.data_dir).await?);
+    let passwords = Passwords::start(settings.auth.hash_cost(), settings.auth.password_thread_count())?;
+    let logins = Logins::start(Arc::clone(&accounts), keys.clone(), passwords, settings.auth.policy()).await?;
+    let issuer = open_issuer(&settings).await?;
     let tuning = Tuning {
         owner: OwnerId(Uuid::now_v7()),
         shards,
@@ -88,19 +108,24 @@ pub async fn start(settings: Settings, metrics: Metrics) -> Result<Server, Serve
     let engine = Engine::start(ports, tuning).await.map_err(|error| ServerError::Recovery(error.to_string()))?;
 
     let draining = CancellationToken::new();
-    let gate = web::Data::new(Gate::new(keys.clone(), settings.access.anonymous));
+    let revocations = logins.revocations();
+    let gate = web::Data::new(Gate::new(keys.clone(), settings.access.anonymous).with(Arc::clone(&revocations), issuer.clone()));
+    let logins = web::Data::from(logins);
     let api = web::Data::new(Api::new(engine.clone(), journal, settings.clone(), metrics.clone(), draining.clone()));
     let configured = web::Data::new(settings.clone());
     let (window, limits, hub_engine, hub_draining) = (settings.server.drain, settings.limits.clone(), engine.clone(), draining.clone());
+    let served_logins = web::Data::clone(&logins);
     let server = HttpServer::new(move || {
         let hub = Hub::start(hub_engine.clone(), limits.clone()).expect("workers are configured within the engine's bound");
         actix_rt::spawn(drain_when_told(Rc::clone(&hub), hub_draining.clone(), window));
         actix_rt::spawn(gauges(Rc::clone(&hub)));
+        actix_rt::spawn(ws::close_revoked(Rc::clone(&hub), Arc::clone(&revocations)));
         App::new()
             .wrap(from_fn(http::cors::apply))
             .wrap(from_fn(http::request_log::log))
             .app_data(hub)
             .app_data(web::Data::clone(&gate))
+            .app_data(web::Data::clone(&served_logins))
             .app_data(web::Data::clone(&api))
             .app_data(web::Data::clone(&configured))
             .service(web::resource("/v1/ws").route(web::get().to(ws::connect)).default_service(http::problem::method_not_allowed("GET")))
@@ -122,8 +147,27 @@ pub async fn start(settings: Settings, metrics: Metrics) -> Result<Server, Serve
     let handle = server.handle();
     let running = actix_rt::spawn(server);
     actix_rt::spawn(metrics.upkeep());
+    let following = actix_rt::spawn(logins.into_inner().follow());
+    if let Some(issuer) = issuer {
+        actix_rt::spawn(issuer.follow());
+    }
     tracing::info!(%address, "serving");
-    Ok(Server { address, engine, keys, settings, storage, running, handle, draining })
+    Ok(Server { address, engine, keys, settings, storage, accounts, following, running, handle, draining })
+}
+
+/// The other issuer, if one is configured, with its keys as far as they can be had. A file is there or is a mistake; an address
+/// may answer later.
+async fn open_issuer(settings: &Settings) -> Result<Option<Arc<Issuer>>, IssuerError> {
+    let auth = &settings.auth;
+    let Some(source) = auth.jwks() else { return Ok(None) };
+    let is_file = matches!(source, Source::File(_));
+    let issuer = Arc::new(Issuer::new(source, auth.issuer.clone(), auth.role_claim.clone(), auth.leeway));
+    match issuer.refresh().await {
+        Err(error) if is_file => return Err(error),
+        Err(error) => tracing::warn!(%error, "an issuer's keys can't be had yet: its tokens are refused until they can"),
+        Ok(()) => {}
+    }
+    Ok(Some(issuer))
 }
 
 /// Opens the data directory. Existing data keeps the number of shards that it was made with.
@@ -171,7 +215,7 @@ impl Server {
     /// # Errors
     /// The HTTP server fails.
     pub async fn run_until_told(self) -> Result<(), ServerError> {
-        let Self { engine, settings, storage, mut running, handle, draining, .. } = self;
+        let Self { engine, settings, storage, accounts, following, mut running, handle, draining, .. } = self;
         tokio::select! {
             ended = &mut running => return Ok(ended.map_err(std::io::Error::other)??),
             () = told_to_stop() => {}
@@ -184,6 +228,8 @@ impl Server {
             tracing::warn!("requests in flight are given up: server.shutdown_ms is over");
         }
         engine.shut_down().await;
+        following.abort();
+        accounts.close().await;
         if let Err(error) = storage.close().await {
             tracing::warn!(%error, "storage did not close cleanly");
         }

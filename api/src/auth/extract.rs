@@ -1,13 +1,14 @@
 //! The way from an HTTP request to its caller. The only file of this folder that knows actix; it decides who, never what.
 
 use super::credentials::{Offer, from_authorization, from_subprotocols};
-use super::{AuthError, Principal, Role, TokenKeys};
+use super::{AuthError, Issuer, Principal, Revocations, Role, TokenKeys};
 use crate::config::Anonymous;
 use crate::http::problem::Problem;
 use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest, web};
-use std::future::{Ready, ready};
+use std::pin::Pin;
+use std::sync::Arc;
 
 /// A caller was not let in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,19 +83,56 @@ impl Caller {
 pub struct Gate {
     keys: TokenKeys,
     anonymous: Anonymous,
+    revocations: Arc<Revocations>,
+    issuer: Option<Arc<Issuer>>,
 }
 
 impl Gate {
-    /// A gate with these keys.
+    /// A gate with these keys, at which nobody is turned away yet.
     #[must_use]
     pub fn new(keys: TokenKeys, anonymous: Anonymous) -> Self {
-        Self { keys, anonymous }
+        Self { keys, anonymous, revocations: Arc::default(), issuer: None }
     }
 
-    /// The keys, for a token that comes in a frame.
+    /// With those whose tokens are good no longer, and with another issuer whose tokens are good here.
     #[must_use]
-    pub fn keys(&self) -> &TokenKeys {
-        &self.keys
+    pub fn with(self, revocations: Arc<Revocations>, issuer: Option<Arc<Issuer>>) -> Self {
+        Self { revocations, issuer, ..self }
+    }
+
+    /// Whose tokens are good no longer.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// Who a token was made for, if that is let in.
+    ///
+    /// # Errors
+    /// The token, or its holder is let in no longer. [`AuthError::UnknownKey`] has had the issuer's keys asked for.
+    pub fn verify(&self, token: &str) -> Result<Principal, AuthError> {
+        let principal = match self.issuer.as_ref().map(|issuer| (issuer, issuer.verify(token))) {
+            None | Some((_, None)) => self.keys.verify(token)?,
+            // Others that share this server's own key may name it as they like.
+            Some((issuer, Some(Err(AuthError::UnknownKey)))) => self.keys.verify(token).map_err(|_| {
+                issuer.ask();
+                AuthError::UnknownKey
+            })?,
+            Some((_, Some(outcome))) => outcome?,
+        };
+        self.revocations.check(&principal)?;
+        Ok(principal)
+    }
+
+    /// Waits, a little, for keys that [`AuthError::UnknownKey`] had asked for. Whether to verify once more.
+    pub async fn new_keys(&self, error: &AuthError) -> bool {
+        match &self.issuer {
+            Some(issuer) if *error == AuthError::UnknownKey => {
+                issuer.refreshed().await;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Who calls a REST resource: `Authorization: Bearer`, else an anonymous viewer where that is allowed.
@@ -134,7 +172,7 @@ impl Gate {
     fn known(&self, offer: Offer<'_>) -> Result<Option<Principal>, AuthError> {
         match offer {
             Offer::Nothing => Ok(None),
-            Offer::Token(token) => self.keys.verify(token).map(Some),
+            Offer::Token(token) => self.verify(token).map(Some),
             Offer::Malformed => Err(AuthError::Malformed),
         }
     }
@@ -149,11 +187,18 @@ fn authorization(request: &HttpRequest) -> Offer<'_> {
 
 impl FromRequest for Caller {
     type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let gate = request.app_data::<web::Data<Gate>>().expect("the application is built with a gate");
-        ready(gate.caller(request).map_err(Problem::from))
+        let gate = request.app_data::<web::Data<Gate>>().expect("the application is built with a gate").clone();
+        let request = request.clone();
+        Box::pin(async move {
+            match gate.caller(&request) {
+                Err(error) if gate.new_keys(&error).await => gate.caller(&request),
+                outcome => outcome,
+            }
+            .map_err(Problem::from)
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use super::key_file::{KeyError, is_public, read, read_or_create_secret, read_secret};
 use super::{Role, Subject, Ttl};
 use crate::config::{Settings, TokenAlgorithm};
+use gavel_persistence::accounts::SessionId;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -11,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use uuid::Uuid;
 
 /// The only `aud` taken.
 pub const AUDIENCE: &str = "gavel";
@@ -24,6 +26,8 @@ pub struct Principal {
     pub role: Role,
     /// When it is taken no more, in seconds since the Unix epoch: the token's `exp`, and the leeway configured.
     pub expires_at: u64,
+    /// The token's `sid`: the login it comes from. None in a token that was made without one.
+    pub session: Option<SessionId>,
 }
 
 impl Principal {
@@ -47,6 +51,9 @@ pub enum AuthError {
     /// `alg` is not the one configured; `none` never is.
     #[error("the token's algorithm is not the one this server takes")]
     Algorithm,
+    /// Its issuer has no key of that name, as far as is known here.
+    #[error("no key of the token's `kid` is known")]
+    UnknownKey,
     /// Signed with another key, or changed since.
     #[error("the token's signature is not valid for this server")]
     Signature,
@@ -62,6 +69,12 @@ pub enum AuthError {
     /// A claim is there but can't be taken.
     #[error("the token's claim `{0}` is not valid: {1}")]
     BadClaim(&'static str, &'static str),
+    /// The token is good, its session was ended.
+    #[error("the session has been revoked")]
+    Revoked,
+    /// The token is good, its holder is not let in.
+    #[error("the user is disabled")]
+    Disabled,
 }
 
 /// A token could not be made.
@@ -82,6 +95,11 @@ struct Claims<'a> {
     aud: &'static str,
     iat: u64,
     exp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<Uuid>,
+    /// Tells two tokens of one session apart, made in the same second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<Uuid>,
 }
 
 /// The key with its algorithm. Its debug form shows no key.
@@ -146,14 +164,13 @@ impl TokenKeys {
     }
 
     fn assemble(algorithm: Algorithm, signing: Option<EncodingKey>, verifying: DecodingKey, leeway: Duration) -> Self {
-        let mut validation = Validation::new(algorithm);
-        validation.leeway = leeway.as_secs();
-        validation.validate_nbf = true;
-        // The library is content if `aud` has gavel among others, and calls an unreadable `exp` missing: `principal` asks for
-        // both itself, and says which it was.
-        validation.validate_aud = false;
-        validation.required_spec_claims.clear();
-        Self { algorithm, signing, verifying, validation }
+        Self { algorithm, signing, verifying, validation: validation(algorithm, leeway) }
+    }
+
+    /// Whether there is a key to make tokens with.
+    #[must_use]
+    pub fn can_issue(&self) -> bool {
+        self.signing.is_some()
     }
 
     /// A token for `sub` as `role` from now on.
@@ -161,9 +178,22 @@ impl TokenKeys {
     /// # Errors
     /// The key is public only, or can't sign.
     pub fn issue(&self, sub: &Subject, role: Role, ttl: Ttl) -> Result<String, IssueError> {
+        self.sign(sub, role, ttl, None)
+    }
+
+    /// As [`TokenKeys::issue`], of a session: it ends with that, if not before.
+    ///
+    /// # Errors
+    /// As [`TokenKeys::issue`].
+    pub fn issue_for(&self, sub: &Subject, role: Role, ttl: Ttl, session: SessionId) -> Result<String, IssueError> {
+        self.sign(sub, role, ttl, Some(session.0))
+    }
+
+    fn sign(&self, sub: &Subject, role: Role, ttl: Ttl, sid: Option<Uuid>) -> Result<String, IssueError> {
         let signing = self.signing.as_ref().ok_or(IssueError::VerifyOnly)?;
         let iat = jsonwebtoken::get_current_timestamp();
-        let claims = Claims { sub: sub.as_str(), role, aud: AUDIENCE, iat, exp: iat + ttl.as_secs() };
+        let (exp, jti) = (iat + ttl.as_secs(), sid.map(|_| Uuid::new_v4()));
+        let claims = Claims { sub: sub.as_str(), role, aud: AUDIENCE, iat, exp, sid, jti };
         jsonwebtoken::encode(&Header::new(self.algorithm), &claims, signing).map_err(IssueError::Signing)
     }
 
@@ -171,27 +201,53 @@ impl TokenKeys {
     ///
     /// # Errors
     /// The algorithm is not the configured one, the signature does not hold, `exp` is absent or past, `nbf` is still to come,
-    /// `aud` is not exactly `gavel`, `sub` or `role` is absent or not one.
+    /// `aud` is not exactly `gavel`, `sub` or `role` is absent or not one, `sid` is there and not one.
     pub fn verify(&self, token: &str) -> Result<Principal, AuthError> {
-        let data =
-            jsonwebtoken::decode::<Map<String, Value>>(token, &self.verifying, &self.validation).map_err(|error| match error.kind() {
-                ErrorKind::InvalidAlgorithm | ErrorKind::UnsupportedAlgorithm => AuthError::Algorithm,
-                ErrorKind::InvalidSignature => AuthError::Signature,
-                ErrorKind::ExpiredSignature => AuthError::Expired,
-                ErrorKind::ImmatureSignature => AuthError::NotYetValid,
-                ErrorKind::InvalidClaimFormat(claim) if claim == "nbf" => AuthError::BadClaim("nbf", NOT_A_TIME),
-                ErrorKind::InvalidClaimFormat(_) => AuthError::BadClaim("exp", NOT_A_TIME),
-                _ if names_foreign_algorithm(token) => AuthError::Algorithm,
-                _ => AuthError::Malformed,
-            })?;
-        let mut principal = principal(&data.claims)?;
-        principal.expires_at = principal.expires_at.saturating_add(self.validation.leeway);
-        // RFC 7519, section 4.1.4: not "on or after" that second; the library still takes the second itself.
-        if principal.expires_at <= jsonwebtoken::get_current_timestamp() {
-            return Err(AuthError::Expired);
+        let claims = claims(token, &self.verifying, &self.validation)?;
+        // RFC 7519, section 4.1.3: one audience may also stand in a list of one.
+        let audience = match claim(&claims, "aud")? {
+            Value::Array(list) if list.len() == 1 => &list[0],
+            other => other,
+        };
+        if audience.as_str() != Some(AUDIENCE) {
+            return Err(AuthError::BadClaim("aud", "expected exactly `gavel`"));
         }
-        Ok(principal)
+        let session = match claims.get("sid").filter(|sid| !sid.is_null()) {
+            None => None,
+            Some(sid) => {
+                let sid = sid.as_str().and_then(|sid| sid.parse().ok());
+                Some(SessionId(sid.ok_or(AuthError::BadClaim("sid", "expected a UUID"))?))
+            }
+        };
+        principal(&claims, "role", session, self.validation.leeway)
     }
+}
+
+/// What the library checks: signature, algorithm, `exp` and `nbf` where they are.
+pub(super) fn validation(algorithm: Algorithm, leeway: Duration) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.leeway = leeway.as_secs();
+    validation.validate_nbf = true;
+    // The library is content if `aud` has gavel among others, and calls an unreadable `exp` missing: that is asked for here,
+    // and it is said which it was.
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    validation
+}
+
+/// The claims of a token whose signature holds.
+pub(super) fn claims(token: &str, key: &DecodingKey, validation: &Validation) -> Result<Map<String, Value>, AuthError> {
+    let decoded = jsonwebtoken::decode::<Map<String, Value>>(token, key, validation);
+    decoded.map(|data| data.claims).map_err(|error| match error.kind() {
+        ErrorKind::InvalidAlgorithm | ErrorKind::UnsupportedAlgorithm => AuthError::Algorithm,
+        ErrorKind::InvalidSignature => AuthError::Signature,
+        ErrorKind::ExpiredSignature => AuthError::Expired,
+        ErrorKind::ImmatureSignature => AuthError::NotYetValid,
+        ErrorKind::InvalidClaimFormat(claim) if claim == "nbf" => AuthError::BadClaim("nbf", NOT_A_TIME),
+        ErrorKind::InvalidClaimFormat(_) => AuthError::BadClaim("exp", NOT_A_TIME),
+        _ if names_foreign_algorithm(token) => AuthError::Algorithm,
+        _ => AuthError::Malformed,
+    })
 }
 
 const NOT_A_TIME: &str = "expected seconds since the Unix epoch";
@@ -206,27 +262,38 @@ fn names_foreign_algorithm(token: &str) -> bool {
     header.get("alg").and_then(Value::as_str).is_some_and(|name| name.parse::<Algorithm>().is_err())
 }
 
-fn principal(claims: &Map<String, Value>) -> Result<Principal, AuthError> {
-    let claim = |name| claims.get(name).filter(|value| !value.is_null()).ok_or(AuthError::MissingClaim(name));
-    let text = |name| claim(name)?.as_str().ok_or(AuthError::BadClaim(name, "expected a text"));
-    // RFC 7519, section 4.1.3: one audience may also stand in a list of one.
-    let audience = match claim("aud")? {
-        Value::Array(list) if list.len() == 1 => &list[0],
-        other => other,
-    };
-    if audience.as_str() != Some(AUDIENCE) {
-        return Err(AuthError::BadClaim("aud", "expected exactly `gavel`"));
-    }
-    let exp = claim("exp")?;
+pub(super) fn claim<'a>(claims: &'a Map<String, Value>, name: &'static str) -> Result<&'a Value, AuthError> {
+    claims.get(name).filter(|value| !value.is_null()).ok_or(AuthError::MissingClaim(name))
+}
+
+fn text<'a>(name: &'static str, value: &'a Value) -> Result<&'a str, AuthError> {
+    value.as_str().ok_or(AuthError::BadClaim(name, "expected a text"))
+}
+
+/// Who the claims name; `role_claim` is where the role stands, `leeway` in seconds.
+pub(super) fn principal(
+    claims: &Map<String, Value>,
+    role_claim: &str,
+    session: Option<SessionId>,
+    leeway: u64,
+) -> Result<Principal, AuthError> {
+    let exp = claim(claims, "exp")?;
     // A NumericDate may have a fraction; a conversion from float saturates.
     let expires_at = exp.as_u64().or_else(|| exp.as_f64().map(|seconds| seconds as u64));
-    Ok(Principal {
-        sub: text("sub")?
+    let role = claims.get(role_claim).filter(|role| !role.is_null()).ok_or(AuthError::MissingClaim("role"))?;
+    let principal = Principal {
+        sub: text("sub", claim(claims, "sub")?)?
             .parse()
             .map_err(|_| AuthError::BadClaim("sub", "expected 1 to 64 of A-Z a-z 0-9 . _ -, first a letter or digit"))?,
-        role: text("role")?.parse().map_err(|_| AuthError::BadClaim("role", "expected admin, auctioneer, bidder or viewer"))?,
-        expires_at: expires_at.ok_or(AuthError::BadClaim("exp", NOT_A_TIME))?,
-    })
+        role: text("role", role)?.parse().map_err(|_| AuthError::BadClaim("role", "expected admin, auctioneer, bidder or viewer"))?,
+        expires_at: expires_at.ok_or(AuthError::BadClaim("exp", NOT_A_TIME))?.saturating_add(leeway),
+        session,
+    };
+    // RFC 7519, section 4.1.4: not "on or after" that second; the library still takes the second itself.
+    if principal.expires_at <= jsonwebtoken::get_current_timestamp() {
+        return Err(AuthError::Expired);
+    }
+    Ok(principal)
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@
 mod config;
 mod error;
 mod output;
+mod password;
 mod replay;
 mod serve;
 mod token;
+mod user;
 
 pub use error::CliError;
 
@@ -32,6 +34,9 @@ enum Command {
     Serve(ServeArgs),
     /// Print an access token made with a data directory's key
     Token(TokenArgs),
+    /// Add and change the users that may log in with a password
+    #[command(subcommand)]
+    User(UserCommand),
     /// Run the auctions of a bid list through the engine's own rules
     Replay(ReplayArgs),
     /// Check, show or explain the configuration
@@ -69,6 +74,80 @@ pub struct TokenArgs {
     #[arg(long, value_name = "TIME")]
     pub ttl: Option<Ttl>,
     /// Data directory whose key signs
+    #[arg(long, value_name = "D")]
+    pub data_dir: Option<PathBuf>,
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "F")]
+    pub config: Option<PathBuf>,
+}
+
+/// `gavel user`: what is done is noticed by a server that runs on the same data
+#[derive(Clone, Debug, Subcommand)]
+#[expect(missing_docs, reason = "flattened arguments are described where they are")]
+pub enum UserCommand {
+    /// Add a user; the password is asked for
+    Add {
+        /// The user's name: the token's `sub`
+        name: Subject,
+        /// admin, auctioneer, bidder or viewer
+        #[arg(long)]
+        role: Role,
+        #[command(flatten)]
+        password: PasswordArgs,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Change a user's role; ends the user's sessions
+    Role {
+        /// Whose
+        name: Subject,
+        /// admin, auctioneer, bidder or viewer
+        role: Role,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Change a user's password; ends the user's sessions and lock-out
+    Password {
+        /// Whose
+        name: Subject,
+        #[command(flatten)]
+        password: PasswordArgs,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Let a user in no longer, with any token; ends the user's sessions
+    Disable {
+        /// Whom
+        name: Subject,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Let a disabled user in again
+    Enable {
+        /// Whom
+        name: Subject,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Print all users: name, role, and whether they are disabled
+    List {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}
+
+/// How a password is told.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct PasswordArgs {
+    /// Read the password from standard input, one line, instead of asking for it
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
+/// Which data.
+#[derive(Clone, Debug, Args)]
+pub struct DataArgs {
+    /// Data directory whose users they are
     #[arg(long, value_name = "D")]
     pub data_dir: Option<PathBuf>,
     /// Configuration file (TOML)
@@ -134,6 +213,7 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Serve(args) => serve::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Token(args) => token::run(&args),
+        Command::User(command) => user::run(command),
         Command::Config(command) => config::run(&command),
     }
 }

@@ -46,6 +46,7 @@ impl From<ServerError> for CliError {
     fn from(error: ServerError) -> Self {
         match error {
             ServerError::Key(error) => Self::from(error),
+            ServerError::Issuer(error) => Self::Mistake(error.to_string()),
             other => Self::Failed(other.to_string()),
         }
     }

@@ -34,6 +34,9 @@ pub enum ConfigError {
     },
 }
 
+/// What no value says alone: the path of the key to point at, and the reason.
+pub(super) type Conflict = (&'static [&'static str], String);
+
 fn key_prefix(key: Option<&str>) -> String {
     key.map(|key| format!("{key}: ")).unwrap_or_default()
 }

@@ -5,18 +5,17 @@
 //! so any complaint, also about two keys together, names its file, line and column, its variable or its flag.
 //! Nothing here reads the process' environment or arguments by itself, or knows what the values are used for.
 
+mod auth;
 mod error;
 mod layers;
 mod names;
 mod settings;
 mod value;
 
+pub use auth::{Auth, TokenAlgorithm};
 pub use error::{ConfigError, Place};
 pub use names::{EnvName, env_names};
-pub use settings::{
-    Access, Anonymous, Auth, Currency, Engine, IncrementRow, Journal, Limits, Log, LogFormat, Lots, Metrics, Server, Settings,
-    TokenAlgorithm,
-};
+pub use settings::{Access, Anonymous, Currency, Engine, IncrementRow, Journal, Limits, Log, LogFormat, Lots, Metrics, Server, Settings};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -3,22 +3,21 @@
 //! A key that 0 switches off is an `Option` here. Whether two keys go together is said by [`Settings::check`].
 
 use super::value::{
-    DAY, count_or_off, integer, millis, millis_or_off, rate, rate_or_off, show_count_or_off, show_millis, show_millis_or_off,
-    show_rate_or_off,
+    DAY, count_or_off, integer, millis, millis_or_off, optional_path, rate, rate_or_off, show_count_or_off, show_millis,
+    show_millis_or_off, show_rate_or_off,
 };
-use crate::auth::Ttl;
+use super::{Auth, error::Conflict};
 use actix_web::http::Uri;
 use gavel_domain::{
     lot::increments::{Increment, Increments},
     money::Amount,
 };
 use gavel_engine::limits::WORKERS;
-use secrecy::{ExposeSecret, SecretString};
 use serde::de::{Deserializer, Error as _};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 const MAX: u64 = u32::MAX as u64;
@@ -178,36 +177,6 @@ pub enum Anonymous {
     Viewer,
 }
 
-/// How tokens are signed.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, expecting = "a section of keys")]
-pub struct Auth {
-    /// The only algorithm taken.
-    pub algorithm: TokenAlgorithm,
-    /// The key file as configured; see [`Settings::key_file`].
-    #[serde(deserialize_with = "optional_path", serialize_with = "show_optional_path")]
-    pub key_file: Option<PathBuf>,
-    /// The HS256 secret itself, 32 bytes or more, instead of a file.
-    #[serde(deserialize_with = "secret", serialize_with = "show_masked")]
-    pub secret: Option<SecretString>,
-    /// Life of a token made without another one asked for.
-    pub token_ttl: Ttl,
-    /// Tolerance after `exp`; whole seconds, at most five minutes.
-    #[serde(rename = "leeway_ms", deserialize_with = "millis::<0, 300_000, _>", serialize_with = "show_millis")]
-    pub leeway: Duration,
-}
-
-/// Signature algorithms (RFC 7518, RFC 8037).
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
-pub enum TokenAlgorithm {
-    /// HMAC with SHA-256.
-    HS256,
-    /// Ed25519.
-    EdDSA,
-    /// RSA PKCS#1 v1.5 with SHA-256.
-    RS256,
-}
-
 /// A currency that lots and wallets may use.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, expecting = "a table of code and scale")]
@@ -278,24 +247,8 @@ impl Settings {
     }
 
     /// What no value can say alone; the path is the key to point at.
-    pub(super) fn check(&self) -> Result<(), (&'static [&'static str], String)> {
-        let auth = &self.auth;
-        if auth.algorithm != TokenAlgorithm::HS256 {
-            if auth.secret.is_some() {
-                return Err((&["auth", "secret"], "goes with auth.algorithm = \"HS256\" only".into()));
-            }
-            if auth.key_file.is_none() {
-                let reason = format!("{:?} needs auth.key_file: only an HS256 key is made by itself", auth.algorithm);
-                return Err((&["auth", "algorithm"], reason));
-            }
-        }
-        if auth.secret.is_some() && auth.key_file.is_some() {
-            return Err((&["auth", "secret"], "auth.key_file is set too: give one of them".into()));
-        }
-        if auth.leeway.subsec_millis() != 0 {
-            return Err((&["auth", "leeway_ms"], "expected whole seconds, a multiple of 1000".into()));
-        }
-        Ok(())
+    pub(super) fn check(&self) -> Result<(), Conflict> {
+        self.auth.check()
     }
 }
 
@@ -352,38 +305,6 @@ fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
 
 fn directory<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
     optional_path(from)?.ok_or_else(|| D::Error::custom("expected a directory, got an empty text"))
-}
-
-fn optional_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
-    let text = String::deserialize(from)?;
-    if text.contains('\0') {
-        return Err(D::Error::custom("a path can't hold a NUL"));
-    }
-    Ok(Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty()))
-}
-
-fn show_optional_path<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
-    path.as_deref().unwrap_or(Path::new("")).serialize(to)
-}
-
-fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
-    // Through the untyped value: serde's own complaint would quote what was given.
-    let toml::Value::String(text) = toml::Value::deserialize(from)? else {
-        return Err(D::Error::custom("expected a text"));
-    };
-    match text.trim() {
-        "" => Ok(None),
-        pem if crate::auth::is_pem(pem) => Err(D::Error::custom("holds a key in PEM, which is no HS256 secret")),
-        short if short.len() < crate::auth::MIN_SECRET_BYTES => {
-            Err(D::Error::custom(format!("expected {} bytes or more, got {}", crate::auth::MIN_SECRET_BYTES, short.len())))
-        }
-        enough => Ok(Some(enough.to_owned().into())),
-    }
-}
-
-fn show_masked<S: Serializer>(secret: &Option<SecretString>, to: S) -> Result<S::Ok, S::Error> {
-    let set = secret.as_ref().is_some_and(|secret| !secret.expose_secret().is_empty());
-    (if set { "********" } else { "" }).serialize(to)
 }
 
 fn currency_code<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {

@@ -2,9 +2,10 @@
 //! No key is named here.
 
 use serde::de::{Deserializer, Error as _, Unexpected, Visitor};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize as _, Serialize, Serializer};
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A day, in milliseconds: no duration here has a reason to be longer.
@@ -78,4 +79,17 @@ pub(super) fn show_count_or_off<S: Serializer>(count: &Option<NonZeroUsize>, to:
 
 pub(super) fn show_rate_or_off<S: Serializer>(rate: &Option<NonZeroU32>, to: S) -> Result<S::Ok, S::Error> {
     rate.map_or(0, NonZeroU32::get).serialize(to)
+}
+
+/// An empty text is none.
+pub(super) fn optional_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    let text = String::deserialize(from)?;
+    if text.contains('\0') {
+        return Err(D::Error::custom("a path can't hold a NUL"));
+    }
+    Ok(Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty()))
+}
+
+pub(super) fn show_optional_path<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+    path.as_deref().unwrap_or(Path::new("")).serialize(to)
 }

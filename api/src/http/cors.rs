@@ -17,7 +17,7 @@ pub(crate) async fn apply<B: MessageBody>(request: ServiceRequest, next: Next<B>
     let Some(origin) = allowed(&request) else { return Ok(next.call(request).await?.map_into_left_body()) };
     if request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
         let mut response = HttpResponse::NoContent()
-            .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH"))
+            .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE"))
             .insert_header((
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
                 "authorization, content-type, idempotency-key, if-match, if-none-match, x-request-id",

@@ -191,7 +191,7 @@ mod tests {
     async fn a_key_whose_day_is_over_makes_the_next_lot_and_retries_find_it() {
         let dir = tempfile::tempdir().unwrap();
         let (engine, storage) = small_engine::start(dir.path(), |tables| tables).await;
-        let who = Principal { sub: "house".parse().unwrap(), role: Role::Auctioneer, expires_at: u64::MAX };
+        let who = Principal { sub: "house".parse().unwrap(), role: Role::Auctioneer, expires_at: u64::MAX, session: None };
         let request = TestRequest::post().uri("/v1/lots").insert_header(("Idempotency-Key", "monday")).to_http_request();
         let spec = LotSpecBody::parse(br#"{"title":"A","rules":{"format":"english","start_price":1},"closes_at":null}"#);
         let spec = spec.unwrap().into_spec(&Settings::default()).unwrap();

@@ -3,6 +3,7 @@
 mod actions;
 pub(crate) mod archived;
 mod asking;
+mod auth;
 mod bids;
 pub(crate) mod body;
 mod cluster;
@@ -79,6 +80,7 @@ pub fn routes(routes: &mut web::ServiceConfig) {
                 .route(web::post().to(actions::act))
                 .default_service(method_not_allowed("POST")),
         )
+        .configure(auth::routes)
         .service(reads("/v1/cluster", reading().to(cluster::cluster)))
         .service(reads("/health/live", reading().to(health::live)))
         .service(reads("/health/ready", reading().to(health::ready)))

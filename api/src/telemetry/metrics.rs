@@ -18,6 +18,10 @@ pub const SOCKETS: &str = "gavel_sockets";
 pub const OUTBOUND_QUEUE_BYTES: &str = "gavel_outbound_queue_bytes";
 /// Counter: times a slow reader's pushes were replaced by a resync.
 pub const CONFLATIONS: &str = "gavel_conflations_total";
+/// Counter, by outcome: logins with a password.
+pub const LOGINS: &str = "gavel_logins_total";
+/// Gauge: sessions that can be refreshed.
+pub const SESSIONS: &str = "gavel_sessions";
 
 /// From 50 µs, a commit without an fsync, to 10 s, where clients have given up; finest below 5 ms.
 const LATENCY_SECONDS: [f64; 20] = [
@@ -100,6 +104,8 @@ fn describe() {
     describe_gauge!(SOCKETS, Unit::Count, "WebSockets open");
     describe_gauge!(OUTBOUND_QUEUE_BYTES, Unit::Bytes, "Bytes waiting for all sockets together");
     describe_counter!(CONFLATIONS, Unit::Count, "Times a slow reader's pushes were replaced by a resync");
+    describe_counter!(LOGINS, Unit::Count, "Logins by outcome: accepted, refused, locked, invalid, overloaded, failed");
+    describe_gauge!(SESSIONS, Unit::Count, "Sessions of accounts that can be refreshed");
     describe_gauge!(PROJECTOR_LAG_BATCHES, Unit::Count, "Committed batches that the tables do not hold yet");
     describe_gauge!(PROJECTOR_LAG, Unit::Seconds, "Age of the oldest batch that the tables do not hold yet");
     describe_histogram!(RECOVERY, Unit::Seconds, "Recovery of a node's shards at its start, or of one after a failed append");
@@ -111,7 +117,7 @@ fn describe() {
     for name in [CONFLATIONS, ACTOR_REBUILDS, SHARD_RECOVERIES, PROJECTED_EVENTS] {
         counter!(name).absolute(0);
     }
-    for name in [SOCKETS, OUTBOUND_QUEUE_BYTES, PROJECTOR_LAG_BATCHES, PROJECTOR_LAG, JOURNAL_BYTES, LOTS_LIVE] {
+    for name in [SOCKETS, SESSIONS, OUTBOUND_QUEUE_BYTES, PROJECTOR_LAG_BATCHES, PROJECTOR_LAG, JOURNAL_BYTES, LOTS_LIVE] {
         gauge!(name).set(0.0);
     }
 }

@@ -133,9 +133,14 @@ impl Hub {
     /// A session without a connection that watches a lot: for measuring the fan-out alone.
     #[must_use]
     pub fn listen(self: Rc<Self>, lot: LotId) -> Listener {
-        let link = self.enter(Codec::Json, Who { bidder: None, audience: Audience::Public }, None);
+        let link = self.enter(Codec::Json, Who { bidder: None, audience: Audience::Public, holder: None }, None);
         self.join(&link, 0, lot, None);
         Listener(Rc::clone(&link.outbox))
+    }
+
+    /// The sockets of this worker.
+    pub(super) fn links(&self) -> Vec<Rc<Link>> {
+        self.links.borrow().values().map(Rc::clone).collect()
     }
 
     pub(super) fn enter(&self, codec: Codec, who: Who, socket: Option<socket2::Socket>) -> Rc<Link> {

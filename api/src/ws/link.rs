@@ -3,6 +3,7 @@
 
 use super::{codec::Codec, joins::Joins, outbox::Outbox};
 use crate::{
+    auth::Principal,
     http::problem::Code,
     wire::{
         lot::Audience,
@@ -51,6 +52,8 @@ pub(super) struct Who {
     /// For role `bidder` only.
     pub(super) bidder: Option<BidderId>,
     pub(super) audience: Audience,
+    /// Who is let in as long as that is not revoked; nobody where the token is still to come.
+    pub(super) holder: Option<Principal>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

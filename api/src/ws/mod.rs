@@ -10,8 +10,10 @@ pub mod hub;
 mod joins;
 mod link;
 mod outbox;
+mod revocation;
 mod session;
 mod throttle;
 mod upgrade;
 
+pub use revocation::close_revoked;
 pub use upgrade::{Connection, all_gone, connect, on_connect};

@@ -59,10 +59,11 @@ pub(super) struct Session {
 
 /// What the hub has to know of a principal; of nobody: the public.
 pub(super) fn who(principal: Option<&Principal>) -> Who {
-    let Some(principal) = principal else { return Who { bidder: None, audience: Audience::Public } };
+    let Some(principal) = principal else { return Who { bidder: None, audience: Audience::Public, holder: None } };
     Who {
         bidder: (principal.role == Role::Bidder).then(|| bidder(principal.sub.as_str())).flatten(),
         audience: if principal.role.allows(Role::Auctioneer) { Audience::House } else { Audience::Public },
+        holder: Some(principal.clone()),
     }
 }
 
@@ -168,7 +169,7 @@ impl Session {
     }
 
     fn authenticate(&mut self, id: i64, auth: &AuthRequest, ctx: &mut Context<Self>) {
-        let principal = match self.gate.keys().verify(&auth.token) {
+        let principal = match self.gate.verify(&auth.token) {
             Ok(principal) => principal,
             Err(error) => return self.link.error(id, Code::Unauthenticated, error.to_string()),
         };

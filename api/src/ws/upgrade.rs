@@ -74,7 +74,11 @@ pub async fn connect(
         return Err(Problem::new(Code::Unavailable, "the server is going away: connect again").retry_after(COME_AGAIN));
     }
     check_origin(&request, &settings.access.allowed_origins)?;
-    let principal = gate.socket(&request).map_err(Problem::from)?;
+    let principal = match gate.socket(&request) {
+        Err(error) if gate.new_keys(&error).await => gate.socket(&request),
+        outcome => outcome,
+    };
+    let principal = principal.map_err(Problem::from)?;
     let counted = Counted::new(settings.limits.sockets.map_or(usize::MAX, std::num::NonZero::get))
         .ok_or_else(|| Problem::new(Code::Overloaded, "too many sockets are open"))?;
 

@@ -15,7 +15,7 @@ fn version_and_help_are_answers() {
     assert_eq!((code, out.as_str(), err.as_str()), (Some(0), concat!("gavel ", env!("CARGO_PKG_VERSION"), "\n"), ""));
     let (code, out, err) = status(&["--help"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    for command in ["serve", "token", "replay", "config"] {
+    for command in ["serve", "token", "user", "replay", "config"] {
         assert!(out.contains(command), "{command} is not in the help:\n{out}");
         let (code, out, _) = status(&[command, "--help"]);
         assert!(code == Some(0) && out.contains("Usage"), "{command} --help: {out}");

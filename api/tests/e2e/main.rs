@@ -4,6 +4,10 @@
 
 mod kit;
 
+mod accounts;
+mod accounts_cli;
+mod accounts_issuer;
+mod accounts_lockout;
 mod bad_input;
 mod bincode;
 mod bincode_vectors;

@@ -35,6 +35,16 @@ impl Tables for Counting {
         self.tables.project(projections)
     }
 
+    fn ledger(
+        &self,
+        bidder: gavel_domain::ids::BidderId,
+        currency: Option<Arc<str>>,
+        after: Seq,
+        limit: usize,
+    ) -> PortFuture<Vec<gavel_domain::wallet::event::WalletRecorded>, StorageError> {
+        self.tables.ledger(bidder, currency, after, limit)
+    }
+
     fn cursors(&self) -> PortFuture<Vec<(ShardId, Mark)>, StorageError> {
         self.tables.cursors()
     }

@@ -1,6 +1,7 @@
 //! What the suites stand on: a private server process, clients that speak the protocol, and the auditor that compares what
 //! clients were told with what the server shows afterwards.
 
+pub(crate) mod accounts;
 pub(crate) mod bincode;
 mod history;
 mod http;
