@@ -115,8 +115,10 @@ pub async fn start(settings: Settings, metrics: Metrics) -> Result<Server, Serve
     let configured = web::Data::new(settings.clone());
     let (window, limits, hub_engine, hub_draining) = (settings.server.drain, settings.limits.clone(), engine.clone(), draining.clone());
     let served_logins = web::Data::clone(&logins);
+    let currencies = settings.known_currencies();
     let server = HttpServer::new(move || {
-        let hub = Hub::start(hub_engine.clone(), limits.clone()).expect("workers are configured within the engine's bound");
+        let hub = Hub::start(hub_engine.clone(), limits.clone(), Arc::clone(&currencies))
+            .expect("workers are configured within the engine's bound");
         actix_rt::spawn(drain_when_told(Rc::clone(&hub), hub_draining.clone(), window));
         actix_rt::spawn(gauges(Rc::clone(&hub)));
         actix_rt::spawn(ws::close_revoked(Rc::clone(&hub), Arc::clone(&revocations)));

@@ -76,7 +76,9 @@ fn durable_bids(c: &mut Criterion) {
 
     // The same with 1,000 sessions that watch: one event each, read by all.
     let settings = Settings::default();
-    let hub = bench.system.block_on(async { Hub::start(bench.engine.clone(), settings.limits.clone()).expect("a worker") });
+    let hub = bench
+        .system
+        .block_on(async { Hub::start(bench.engine.clone(), settings.limits.clone(), settings.known_currencies()).expect("a worker") });
     let listeners: Vec<_> = (0..SESSIONS).map(|_| Rc::clone(&hub).listen(bench.lot)).collect();
     bench.system.block_on(async {
         for listener in &listeners {

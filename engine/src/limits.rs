@@ -1,7 +1,10 @@
 //! Every bound of the engine's queues, and what happens at it. Bounds of sockets are configured.
 
-/// Requests that wait for a lot that is being rebuilt. Beyond: `overloaded`.
+/// Requests that wait for a lot or a wallet that is being rebuilt. Beyond: `overloaded`.
 pub const REBUILD_QUEUE: usize = 10_000;
+
+/// Bids of one lot that wait for their holds. Beyond: `overloaded`.
+pub const ATTEMPTS: usize = 65_536;
 
 /// Entries of one shard that are staged but not yet durable. Beyond: `overloaded`. (Checked as requests
 /// are admitted: what one turn of the inbox holds may come on top.)

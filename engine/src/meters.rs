@@ -23,7 +23,9 @@ pub const RECOVERY_SECONDS: &str = "gavel_recovery_seconds";
 pub const JOURNAL_BYTES: &str = "gavel_journal_bytes";
 /// Lots in memory.
 pub const LOTS_LIVE: &str = "gavel_lots_live";
-/// Lots rebuilt from snapshot and journal after a panic.
+/// Prices that a winner's wallet did not pay: lots that stay unsettled.
+pub const CAPTURES_REFUSED: &str = "gavel_captures_refused_total";
+/// Lots and wallets rebuilt from snapshot and journal after a panic.
 pub const ACTOR_REBUILDS: &str = "gavel_actor_rebuilds_total";
 /// Shards recovered after a failed append.
 pub const SHARD_RECOVERIES: &str = "gavel_shard_recoveries_total";

@@ -94,6 +94,33 @@ async fn another_number_of_shards_is_refused() {
     }
 }
 
+/// Tables as they were before there were wallets: they get what is new, and keep what they have.
+#[tokio::test]
+async fn an_older_schema_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().expect("a directory");
+    make(dir.path()).await;
+    let tables = dir.path().join("tables.db");
+    sql(&tables, "DROP TABLE ledger; DROP TABLE wallets; PRAGMA user_version = 1; UPDATE meta SET writes = 1000").await;
+    for _ in 0..2 {
+        let opened = open(dir.path()).await.expect("opens");
+        assert_eq!(opened.found, FoundState::default());
+        opened
+            .storage
+            .ports()
+            .tables
+            .ledger(gavel_domain::ids::BidderId::try_from("ann").expect("a bidder"), None, Default::default(), 1)
+            .await
+            .expect("the ledger is there");
+        opened.storage.close().await.expect("closes");
+    }
+    let mut conn = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&tables)).await.expect("opens");
+    let (version, writes): (i64, i64) = sqlx::query_as("SELECT user_version, (SELECT writes FROM meta) FROM pragma_user_version")
+        .fetch_one(&mut conn)
+        .await
+        .expect("answers");
+    assert_eq!((version, writes >= 1000), (2, true));
+}
+
 #[tokio::test]
 async fn a_newer_schema_is_refused() {
     for file in ["journal.db", "tables.db"] {

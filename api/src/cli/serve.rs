@@ -21,7 +21,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
         output::print(&format!("Gavel listens on http://{}\n", server.address))?;
         output::print(&format!("administrator: {}\n", link("admin", Role::Admin)))?;
         if demo {
-            for name in ["alice", "bob"] {
+            for name in demo::GUESTS {
                 output::print(&format!("bidder {name}: {}\n", link(name, Role::Bidder)))?;
             }
             actix_web::rt::spawn(demo::run(server.engine.clone()));

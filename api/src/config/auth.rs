@@ -170,6 +170,7 @@ fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D:
     };
     match text.trim() {
         "" => Ok(None),
+        pem if crate::auth::is_pem(pem) => Err(D::Error::custom("holds a key in PEM, which is no HS256 secret")),
         short if short.len() < MIN_SECRET_BYTES => {
             Err(D::Error::custom(format!("expected {MIN_SECRET_BYTES} bytes or more, got {}", short.len())))
         }

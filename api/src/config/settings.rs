@@ -45,6 +45,8 @@ pub struct Settings {
     pub auth: Auth,
     /// `[lots]`
     pub lots: Lots,
+    /// `[wallets]`
+    pub wallets: Wallets,
     /// `[log]`
     pub log: Log,
     /// `[metrics]`
@@ -189,6 +191,26 @@ pub struct Currency {
     pub scale: u8,
 }
 
+/// Rules of wallets.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a section of keys")]
+pub struct Wallets {
+    /// The most that a balance may grow to, by currency.
+    pub caps: Vec<Cap>,
+}
+
+/// The most that a balance may grow to.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, expecting = "a table of currency and most")]
+pub struct Cap {
+    /// In this currency.
+    #[serde(deserialize_with = "currency_code")]
+    pub currency: String,
+    /// Minor units.
+    #[serde(deserialize_with = "integer::<0, 9007199254740991, _, _>")]
+    pub most: u64,
+}
+
 /// Defaults of lots.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a section of keys")]
@@ -314,6 +336,22 @@ fn currency_code<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error>
         return Err(D::Error::custom(format!("expected 1 to 16 of A-Z and 0-9, first a letter, got {code:?}")));
     }
     Ok(code)
+}
+
+impl Settings {
+    /// The currencies as the domain names them, in order.
+    #[must_use]
+    pub fn known_currencies(&self) -> std::sync::Arc<[gavel_domain::currency::Currency]> {
+        let known = |currency: &Currency| gavel_domain::currency::Currency { code: currency.code.as_str().into(), scale: currency.scale };
+        self.currencies.iter().map(known).collect()
+    }
+
+    /// The most that a balance may grow to; none: as much as amounts can say.
+    #[must_use]
+    pub fn cap_of(&self, currency: &str) -> Option<Amount> {
+        let cap = self.wallets.caps.iter().find(|cap| cap.currency == currency)?;
+        Amount::new(cap.most).ok()
+    }
 }
 
 fn currencies<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Currency>, D::Error> {

@@ -5,7 +5,7 @@
 use gavel_domain::{
     command::PlaceBid,
     currency::Currency,
-    ids::{BidId, BidderId, LotId},
+    ids::{BidId, BidderId, LotId, OperationId},
     lot::{
         Status,
         increments::{Increment, Increments},
@@ -14,10 +14,11 @@ use gavel_domain::{
     },
     money::Amount,
     time::Millis,
+    wallet::command::{Adjustment, Change},
 };
 use gavel_engine::{
     Engine,
-    request::{Ask, Reply},
+    request::{Ask, Reply, WalletAsk},
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -40,12 +41,14 @@ struct Sample {
     eagerness: u8,
     /// What the simulated bidders go up to.
     worth: u64,
+    /// What backs the bids.
+    funding: Funding,
 }
 
 const SAMPLES: [Sample; 4] = [
     Sample {
         title: "Ashkandi, Greatsword of the Brotherhood",
-        description: "Two-handed sword. Drops once a week, if that. Bids in DKP.",
+        description: "Two-handed sword. Drops once a week, if that. For points that you have: your wallet holds what you bid.",
         start: 100,
         reserve: None,
         buy_now: None,
@@ -53,6 +56,7 @@ const SAMPLES: [Sample; 4] = [
         seconds: 240,
         eagerness: 35,
         worth: 900,
+        funding: Funding::Wallet,
     },
     Sample {
         title: "Silver pocket watch, Geneva, about 1890",
@@ -64,6 +68,7 @@ const SAMPLES: [Sample; 4] = [
         seconds: 420,
         eagerness: 25,
         worth: 700,
+        funding: Funding::Open,
     },
     Sample {
         title: "A season's worth of guild bank potions",
@@ -75,6 +80,7 @@ const SAMPLES: [Sample; 4] = [
         seconds: 180,
         eagerness: 50,
         worth: 300,
+        funding: Funding::Open,
     },
     Sample {
         title: "Signed first edition, slightly foxed",
@@ -86,8 +92,15 @@ const SAMPLES: [Sample; 4] = [
         seconds: 90,
         eagerness: 60,
         worth: 1500,
+        funding: Funding::Open,
     },
 ];
+
+/// Whose links are printed.
+pub const GUESTS: [&str; 2] = ["alice", "bob"];
+
+/// Points that everybody is topped up to before a lot for which they are needed.
+const POINTS: u64 = 1000;
 
 const BIDDERS: [&str; 5] = ["thrall", "jaina", "anduin", "sylvanas", "rexxar"];
 
@@ -102,6 +115,9 @@ async fn keep_up(engine: Engine, sample: &'static Sample, mut chance: Chance) {
     loop {
         let lot = LotId(Uuid::now_v7());
         let Some(spec) = spec(sample, &engine) else { return };
+        if sample.funding == Funding::Wallet {
+            top_up(&engine).await;
+        }
         let created = engine.ask(lot, Ask::Create { spec: Box::new(spec), key: None, archived: false }).await;
         if !matches!(created, Reply::Lot(_)) {
             tracing::warn!(title = sample.title, ?created, "the demonstration's lot was not created");
@@ -110,6 +126,25 @@ async fn keep_up(engine: Engine, sample: &'static Sample, mut chance: Chance) {
         }
         fight(&engine, lot, sample, &mut chance).await;
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Gives points to the simulated bidders and to those whose links are printed.
+async fn top_up(engine: &Engine) {
+    let Ok(amount) = Amount::new(POINTS) else { return };
+    for bidder in BIDDERS.iter().chain(&GUESTS).filter_map(|name| BidderId::try_from(*name).ok()) {
+        let adjustment = Adjustment {
+            operation: OperationId(Uuid::new_v4().into_bytes()),
+            digest: [0; 32],
+            currency: "DKP".into(),
+            change: Change::Grant { amount, cap: Some(amount) },
+            reason: "raid attended".into(),
+            by: "demo".into(),
+        };
+        let granted = engine.ask_wallet(bidder, WalletAsk::Adjust(Box::new(adjustment))).await;
+        if !matches!(granted, Reply::Posted(_)) {
+            tracing::warn!(?granted, "the demonstration's points were not granted");
+        }
     }
 }
 
@@ -148,7 +183,7 @@ fn spec(sample: &Sample, engine: &Engine) -> Option<LotSpec> {
         title: sample.title.into(),
         description: sample.description.into(),
         currency: Currency { code: "DKP".into(), scale: 0 },
-        funding: Funding::Open,
+        funding: sample.funding,
         rules: Rules::English(English {
             start_price: amount(sample.start)?,
             reserve_price: sample.reserve.and_then(amount),

@@ -23,6 +23,7 @@ use gavel_domain::{
         view::{LotView, Own},
     },
     reject::Refusal,
+    wallet::command::WalletReject,
 };
 use gavel_engine::{
     ports::StorageError,
@@ -95,8 +96,22 @@ pub(super) fn refused(reply: Reply) -> Problem {
                 .for_bid(None)
                 .retry_after(COME_AGAIN)
         }
-        Reply::Receipt(_) | Reply::Lot(_) | Reply::Joined(_) | Reply::Internal | Reply::Done => Problem::internal(),
+        Reply::WalletRefused(reject) => wallet_refused(&reject),
+        Reply::Wallet(_) | Reply::Posted(_) | Reply::Receipt(_) | Reply::Lot(_) | Reply::Joined(_) | Reply::Internal | Reply::Done => {
+            Problem::internal()
+        }
     }
+}
+
+/// A wallet that refuses.
+pub(super) fn wallet_refused(reject: &WalletReject) -> Problem {
+    let code = match reject {
+        WalletReject::InsufficientFunds { .. } => Code::InsufficientFunds,
+        WalletReject::OutOfRange => Code::Invalid,
+        WalletReject::OperationReused => Code::IdempotencyKeyReused,
+        WalletReject::NothingHeld { .. } => Code::Conflict,
+    };
+    Problem::new(code, reject.to_string())
 }
 
 /// A refused bid, with what the bidder needs to do better.

@@ -5,7 +5,7 @@
 use super::problem::{Code, Problem};
 use crate::auth::Principal;
 use actix_web::HttpRequest;
-use gavel_domain::ids::LotId;
+use gavel_domain::ids::{LotId, OperationId};
 use gavel_engine::request::KeyRequest;
 use std::{
     collections::HashSet,
@@ -41,7 +41,29 @@ impl InFlight {
     }
 }
 
+/// The key of a request that can't do without.
+///
+/// # Errors
+/// There is none.
+pub(super) fn required(keyed: Option<Keyed>) -> Result<Keyed, Problem> {
+    keyed.ok_or_else(|| Problem::new(Code::IdempotencyKeyMissing, "this request needs an Idempotency-Key"))
+}
+
 impl Keyed {
+    /// Names what the request does to one wallet: the same for every retry.
+    pub(super) fn operation(&self, wallet: &str) -> OperationId {
+        let mut name = blake3::Hasher::new();
+        name.update(self.scope.as_bytes()).update(b"\n").update(wallet.as_bytes());
+        let mut bytes = [0; 16];
+        name.finalize_xof().fill(&mut bytes);
+        OperationId(bytes)
+    }
+
+    /// A digest of the body.
+    pub(super) const fn body(&self) -> [u8; 32] {
+        self.body
+    }
+
     /// For the engine.
     pub(super) fn request(&self) -> KeyRequest {
         KeyRequest { scope: Arc::clone(&self.scope), body: self.body }

@@ -17,9 +17,11 @@ pub mod reject;
 pub(crate) mod request_log;
 #[cfg(test)]
 mod small_engine;
+mod wallets;
 
 use crate::{config::Settings, pages, telemetry::Metrics};
 use actix_web::web;
+use gavel_domain::currency::Currency;
 use gavel_engine::{Engine, ports::journal::Journal};
 use health::Readiness;
 use idempotency::InFlight;
@@ -36,6 +38,8 @@ pub struct Api {
     pub metrics: Metrics,
     /// Cancelled once the server is going away.
     pub draining: CancellationToken,
+    /// As configured, in the domain's words.
+    currencies: Arc<[Currency]>,
     in_flight: InFlight,
     readiness: Readiness,
 }
@@ -45,7 +49,8 @@ impl Api {
     #[must_use]
     pub fn new(engine: Engine, journal: Arc<dyn Journal>, settings: Settings, metrics: Metrics, draining: CancellationToken) -> Self {
         let readiness = Readiness::new(&engine, journal, &settings);
-        Self { engine, settings, metrics, draining, in_flight: InFlight::default(), readiness }
+        let currencies = settings.known_currencies();
+        Self { currencies, engine, settings, metrics, draining, in_flight: InFlight::default(), readiness }
     }
 }
 
@@ -81,6 +86,13 @@ pub fn routes(routes: &mut web::ServiceConfig) {
                 .default_service(method_not_allowed("POST")),
         )
         .configure(auth::routes)
+        .service(reads("/v1/wallets/{bidder}", reading().to(wallets::read)))
+        .service(reads("/v1/wallets/{bidder}/ledger", reading().to(wallets::ledger)))
+        .service(
+            web::resource("/v1/wallets/{bidder}/adjustments")
+                .route(web::post().to(wallets::adjust))
+                .default_service(method_not_allowed("POST")),
+        )
         .service(reads("/v1/cluster", reading().to(cluster::cluster)))
         .service(reads("/health/live", reading().to(health::live)))
         .service(reads("/health/ready", reading().to(health::ready)))

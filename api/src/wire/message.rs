@@ -2,7 +2,11 @@
 //!
 //! The order of enums and fields is that of `docs/bincode.md`: only ever add at the end.
 
-use super::{event::EventBody, lot::LotBody};
+use super::{
+    event::EventBody,
+    lot::LotBody,
+    wallet::{PurseBody, WalletBody},
+};
 use crate::http::problem::Code;
 use gavel_domain::{
     ids::{BidId, BidderId, LotId, Position},
@@ -41,6 +45,10 @@ pub enum ClientRequest {
     Leave(LeaveRequest),
     /// The server's time.
     Time(TimeRequest),
+    /// The bidder's own wallet, and its changes from now on. In JSON a `join` too.
+    JoinWallet(JoinWalletRequest),
+    /// No more changes of the wallet. In JSON a `leave` too.
+    LeaveWallet(LeaveWalletRequest),
 }
 
 /// See [`ClientRequest::Auth`].
@@ -66,6 +74,52 @@ pub struct JoinRequest {
     /// The last event that the client has.
     #[serde(default)]
     pub position: Option<Position>,
+}
+
+/// See [`ClientRequest::JoinWallet`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinWalletRequest {
+    /// Whose.
+    pub wallet: String,
+}
+
+/// See [`ClientRequest::LeaveWallet`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaveWalletRequest {
+    /// Whose.
+    pub wallet: String,
+}
+
+/// What `join` and `leave` may hold in JSON: a lot, or a wallet.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    #[serde(default)]
+    lot: Option<LotId>,
+    #[serde(default)]
+    position: Option<Position>,
+    #[serde(default)]
+    wallet: Option<String>,
+}
+
+impl Place {
+    fn join(self) -> Result<ClientRequest, &'static str> {
+        match self {
+            Self { lot: Some(lot), position, wallet: None } => Ok(ClientRequest::Join(JoinRequest { lot, position })),
+            Self { lot: None, position: None, wallet: Some(wallet) } => Ok(ClientRequest::JoinWallet(JoinWalletRequest { wallet })),
+            _ => Err("join: a lot (with a position, if there is one), or a wallet"),
+        }
+    }
+
+    fn leave(self) -> Result<ClientRequest, &'static str> {
+        match self {
+            Self { lot: Some(lot), position: None, wallet: None } => Ok(ClientRequest::Leave(LeaveRequest { lot })),
+            Self { lot: None, position: None, wallet: Some(wallet) } => Ok(ClientRequest::LeaveWallet(LeaveWalletRequest { wallet })),
+            _ => Err("leave: a lot, or a wallet"),
+        }
+    }
 }
 
 /// See [`ClientRequest::Bid`].
@@ -123,9 +177,9 @@ impl<'de> Deserialize<'de> for ClientFrame {
                             continue;
                         }
                         "auth" => ClientRequest::Auth(map.next_value()?),
-                        "join" => ClientRequest::Join(map.next_value()?),
+                        "join" => map.next_value::<Place>()?.join().map_err(A::Error::custom)?,
                         "bid" => ClientRequest::Bid(map.next_value()?),
-                        "leave" => ClientRequest::Leave(map.next_value()?),
+                        "leave" => map.next_value::<Place>()?.leave().map_err(A::Error::custom)?,
                         "time" => ClientRequest::Time(map.next_value()?),
                         "id" => return Err(A::Error::duplicate_field("id")),
                         other => return Err(A::Error::unknown_field(other, COMMANDS)),
@@ -170,6 +224,8 @@ pub enum ServerMessage {
     },
     /// Something that was not asked for now.
     Push(PushBody),
+    /// A push too: a joined wallet as it is now.
+    Wallet(WalletBody),
 }
 
 /// An answer.
@@ -191,6 +247,13 @@ pub enum OkBody {
     Time {
         /// Now.
         server_time: Timestamp,
+    },
+    /// To a `join` of a wallet.
+    JoinedWallet(Box<WalletBody>),
+    /// To a `leave` of a wallet.
+    LeftWallet {
+        /// Whose.
+        wallet: String,
     },
 }
 
@@ -300,6 +363,7 @@ impl Serialize for ServerMessage {
                 Self::Ok { id, ok } => serializer.serialize_newtype_variant("ServerMessage", 0, "ok", &(id, ok)),
                 Self::Error { id, error } => serializer.serialize_newtype_variant("ServerMessage", 1, "error", &(id, error)),
                 Self::Push(push) => serializer.serialize_newtype_variant("ServerMessage", 2, "push", &(push.lot, &push.what)),
+                Self::Wallet(wallet) => serializer.serialize_newtype_variant("ServerMessage", 3, "wallet", wallet),
             };
         }
         let mut map = serializer.serialize_map(None)?;
@@ -313,9 +377,17 @@ impl Serialize for ServerMessage {
                 map.serialize_entry("error", error)?;
             }
             Self::Push(push) => map.serialize_entry("push", push)?,
+            Self::Wallet(wallet) => map.serialize_entry("push", &WalletPush { wallet: &wallet.bidder, items: &wallet.items })?,
         }
         map.end()
     }
+}
+
+/// A wallet's push in JSON.
+#[derive(Serialize)]
+struct WalletPush<'a> {
+    wallet: &'a BidderId,
+    items: &'a [PurseBody],
 }
 
 impl Serialize for PushBody {

@@ -8,3 +8,4 @@ pub mod event;
 pub mod lot;
 pub mod message;
 pub mod spec;
+pub mod wallet;

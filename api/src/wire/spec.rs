@@ -154,9 +154,6 @@ impl LotSpecBody {
     }
 
     fn in_currency(self, currency: Currency, settings: &Settings) -> Result<LotSpec, String> {
-        if self.funding == Funding::Wallet {
-            return Err("funding: wallet is not available on this server, only open".to_owned());
-        }
         let RulesSpecBody { start_price, reserve_price, buy_now_price, proxy, increments, .. } = self.rules;
         let increments = match increments {
             Some(increments) => increments,
@@ -254,7 +251,7 @@ mod tests {
             (GOOD.replace("null", "\"tomorrow\""), "closes_at"),
             (with(r#""currency":{"code":"ZZZ"}"#), "currency.code"),
             (with(r#""currency":{"code":"USD","scale":3}"#), "currency.scale"),
-            (with(r#""funding":"wallet""#), "funding"),
+            (with(r#""funding":"credit""#), "funding"),
             (with(r#""soft_close":{"window_ms":0,"mode":"reset","by_ms":1}"#), "soft_close.window_ms"),
             (with(r#""soft_close":{"window_ms":1,"mode":"jump","by_ms":1}"#), "jump"),
         ];

@@ -8,6 +8,7 @@ use super::{
     codec::Codec,
     link::{Link, Watching, Who},
     outbox::{Outbox, OutboxStream},
+    purses::Purses,
 };
 use crate::{
     config::Limits,
@@ -20,6 +21,7 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use gavel_domain::{
+    currency::Currency,
     event::{LotEvent, Recorded},
     ids::{BidderId, LotId},
     lot::view::Own,
@@ -85,6 +87,9 @@ pub struct Hub {
     outlet: Arc<Outlet>,
     links: RefCell<HashMap<u64, Rc<Link>>>,
     pub(super) topics: RefCell<HashMap<LotId, Topic>>,
+    pub(super) purses: Purses,
+    /// As configured, for what wallets show.
+    pub(super) currencies: Arc<[Currency]>,
     behind: RefCell<Vec<Rc<Link>>>,
     /// The server is going away: sockets are closed within this time.
     draining: Cell<Option<Duration>>,
@@ -97,7 +102,7 @@ pub struct Hub {
 impl Hub {
     /// Attaches this thread to the engine and starts its hub. None if there are too many workers.
     #[must_use]
-    pub fn start(engine: Engine, limits: Limits) -> Option<Rc<Self>> {
+    pub fn start(engine: Engine, limits: Limits, currencies: Arc<[Currency]>) -> Option<Rc<Self>> {
         let (worker, outlet, inlet) = engine.attach_worker()?;
         let hub = Rc::new(Self {
             engine,
@@ -106,6 +111,8 @@ impl Hub {
             outlet,
             links: RefCell::default(),
             topics: RefCell::default(),
+            purses: Purses::default(),
+            currencies,
             behind: RefCell::default(),
             draining: Cell::default(),
             outgoing: RefCell::default(),
@@ -160,10 +167,16 @@ impl Hub {
         for lot in lots {
             self.forget(link, lot);
         }
+        self.leave_wallet(link);
         // Joins whose replies find nobody count no more.
         for lot in link.joins.abandon() {
             self.asked_less(lot);
         }
+    }
+
+    /// Where the engine's replies to this worker's sockets go.
+    pub(super) fn outlet(&self) -> Arc<Outlet> {
+        Arc::clone(&self.outlet)
     }
 
     /// Asks the engine on behalf of a socket; `session` is its key, with what kind of request it is.
@@ -266,6 +279,7 @@ impl Hub {
         for item in parcel {
             match item {
                 Item::Event(event) => events.entry(event.lot).or_default().push(event),
+                Item::Wallet(view) => self.publish_wallet(&view),
                 Item::Missed(lot) => self.missed(lot),
                 Item::Reply { session, request, reply } => {
                     if let Reply::Joined(joined) = &reply {
@@ -353,7 +367,7 @@ impl Hub {
         self.is_behind(link);
     }
 
-    fn is_behind(&self, link: &Rc<Link>) {
+    pub(super) fn is_behind(&self, link: &Rc<Link>) {
         if link.behind_since.get().is_none() {
             link.behind_since.set(Some(Instant::now()));
             self.behind.borrow_mut().push(Rc::clone(link));
@@ -400,6 +414,10 @@ impl Hub {
             }
             misses_pushes |= matches!(watching, Watching::Conflated | Watching::Resyncing);
         }
+        if has_room {
+            self.catch_up_wallet(link);
+        }
+        misses_pushes |= link.purse.is_behind();
         let reads_on = link.taken.replace(link.outbox.taken()) != link.outbox.taken();
         if reads_on && !misses_pushes {
             link.behind_since.set(Some(Instant::now())); // its own replies alone, and it reads them
@@ -472,17 +490,17 @@ fn close_within(link: &Rc<Link>, window: Duration) {
 }
 
 /// One message, encoded at most once for each subprotocol.
-struct Encoded<F> {
+pub(super) struct Encoded<F> {
     make: F,
     frames: [Option<BytesMut>; 2],
 }
 
 impl<F: Fn() -> ServerMessage> Encoded<F> {
-    const fn new(make: F) -> Self {
+    pub(super) const fn new(make: F) -> Self {
         Self { make, frames: [None, None] }
     }
 
-    fn of(&mut self, codec: Codec) -> &[u8] {
+    pub(super) fn of(&mut self, codec: Codec) -> &[u8] {
         self.frames[usize::from(codec == Codec::Bincode)].get_or_insert_with(|| {
             let mut frame = BytesMut::new();
             codec.write(&(self.make)(), &mut frame);

@@ -1,7 +1,7 @@
 //! A socket as its hub and its own actor share it: what it watches, what waits to be written, and how
 //! it ends. Which frames it gets is the hub's matter.
 
-use super::{codec::Codec, joins::Joins, outbox::Outbox};
+use super::{codec::Codec, joins::Joins, outbox::Outbox, purses::Purse};
 use crate::{
     auth::Principal,
     http::problem::Code,
@@ -37,6 +37,7 @@ pub(super) struct Link {
     pub(super) in_flight: Cell<usize>,
     pub(super) lots: RefCell<HashMap<LotId, Watching>>,
     pub(super) joins: Joins,
+    pub(super) purse: Purse,
     /// Bytes that may wait in the outbox although its bound is less: lots that were joined or told anew.
     pub(super) large: Cell<usize>,
     pub(super) behind_since: Cell<Option<Instant>>,
@@ -78,6 +79,7 @@ impl Link {
             in_flight: Cell::new(0),
             lots: RefCell::default(),
             joins: Joins::default(),
+            purse: Purse::default(),
             large: Cell::new(0),
             behind_since: Cell::new(None),
             taken: Cell::new(0),

@@ -10,6 +10,7 @@ pub mod hub;
 mod joins;
 mod link;
 mod outbox;
+mod purses;
 mod revocation;
 mod session;
 mod throttle;

@@ -21,7 +21,10 @@ use crate::{
     },
     wire::{
         lot::Audience,
-        message::{AuthRequest, BidRequest, ClientFrame, ClientRequest, ErrorBody, LimitsBody, OkBody, ServerMessage, SessionBody, bidder},
+        message::{
+            AuthRequest, BidRequest, ClientFrame, ClientRequest, ErrorBody, JoinWalletRequest, LimitsBody, OkBody, ServerMessage,
+            SessionBody, bidder,
+        },
     },
 };
 use actix::{Actor, ActorContext, AsyncContext, Context, StreamHandler};
@@ -139,6 +142,10 @@ impl Session {
                 self.hub.leave(&link, leave.lot);
                 link.ok(id, OkBody::Left { lot: leave.lot });
             }
+            ClientRequest::LeaveWallet(leave) => {
+                self.hub.leave_wallet(&link);
+                link.ok(id, OkBody::LeftWallet { wallet: leave.wallet });
+            }
             _ if link.in_flight.get() >= self.hub.limits.in_flight_per_socket => {
                 link.error(id, Code::Overloaded, "too many requests without a reply on this socket");
             }
@@ -151,6 +158,7 @@ impl Session {
                 self.hub.join(&link, id, join.lot, join.position);
             }
             ClientRequest::Bid(bid) => self.bid(id, bid),
+            ClientRequest::JoinWallet(JoinWalletRequest { wallet }) => self.join_wallet(id, &wallet),
         }
     }
 
@@ -166,6 +174,16 @@ impl Session {
         link.in_flight.set(link.in_flight.get() + 1);
         let BidRequest { lot, bid_id, amount, max, retry } = bid;
         self.hub.submit(link.key, id, lot, Ask::Bid { bid: PlaceBid { bidder, bid_id, amount, max }, retry });
+    }
+
+    fn join_wallet(&mut self, id: i64, wallet: &str) {
+        let link = &self.link;
+        let own = link.who.borrow().bidder.clone().filter(|own| own.as_str() == wallet);
+        let Some(bidder) = own else {
+            return link.error(id, Code::Forbidden, "a socket joins its own bidder's wallet only");
+        };
+        link.in_flight.set(link.in_flight.get() + 1);
+        self.hub.join_wallet(link, id, bidder);
     }
 
     fn authenticate(&mut self, id: i64, auth: &AuthRequest, ctx: &mut Context<Self>) {
@@ -294,7 +312,10 @@ pub(super) fn answer(hub: &Rc<Hub>, link: &Rc<Link>, id: i64, reply: Reply) {
             link.error(id, Code::Unavailable, "not to be had now, and the outcome may be unknown: ask again with the same bid_id")
         }
         Reply::Internal => link.error(id, Code::Internal, "an error of the server: this request was lost"),
-        Reply::PreconditionFailed | Reply::KeyReused | Reply::Lot(_) | Reply::Done => link.error(id, Code::Internal, "no such answer"),
+        Reply::Wallet(view) => hub.wallet_joined(link, id, &view),
+        Reply::Posted(_) | Reply::WalletRefused(_) | Reply::PreconditionFailed | Reply::KeyReused | Reply::Lot(_) | Reply::Done => {
+            link.error(id, Code::Internal, "no such answer")
+        }
     }
 }
 

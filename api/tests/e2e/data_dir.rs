@@ -27,6 +27,14 @@ async fn run(file: &Path, statement: &'static str) -> u64 {
     changed
 }
 
+/// The schema that a file has.
+async fn version(file: &Path) -> i64 {
+    let mut conn = open(file).await;
+    let version = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut conn).await.unwrap();
+    conn.close().await.unwrap();
+    version
+}
+
 /// Every batch of a file, oldest first.
 async fn batches(file: &Path, table: &str) -> Vec<(i64, i64, Vec<u8>)> {
     let mut conn = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file).read_only(true)).await.unwrap();
@@ -100,6 +108,7 @@ async fn a_directory_of_a_newer_version_is_refused_and_untouched() {
         let lot = open_lot(&server);
         server.terminate();
         let path = server.dir().join(file);
+        let written = version(&path).await;
         run(&path, "PRAGMA user_version = 99").await;
         let before = fs::read(&path).unwrap();
         let refused = server.setup().refused();
@@ -107,7 +116,9 @@ async fn a_directory_of_a_newer_version_is_refused_and_untouched() {
         let said = refused.stderr.to_lowercase();
         assert!(said.contains(file) && (said.contains("newer") || said.contains("later")), "{file}: {}", refused.stderr);
         assert!(fs::read(&path).unwrap() == before, "{file} was changed");
-        run(&path, "PRAGMA user_version = 1").await;
+        let back = if written == 1 { "PRAGMA user_version = 1" } else { "PRAGMA user_version = 2" };
+        run(&path, back).await;
+        assert_eq!(version(&path).await, written);
         server.restart();
         server.house().lot(&lot);
     }

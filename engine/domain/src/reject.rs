@@ -93,12 +93,15 @@ pub enum Conflict {
     /// Rules and times stand from the first bid on.
     #[error("rules and times stand from the first bid on; a reserve may only be lowered")]
     FixedByFirstBid,
-    /// A lot's opening time has no meaning once it is open.
-    #[error("the lot has been opened: opens_at can't change any more")]
+    /// What has no meaning, or would do harm, once the lot is open.
+    #[error("the lot has been opened: opens_at, and the currency of wallets, can't change any more")]
     FixedByOpening,
     /// The lot exists.
     #[error("a lot with this id exists")]
     LotExists,
+    /// What backs bids is said at the creation.
+    #[error("funding can't change")]
+    FundingFixed,
 }
 
 /// A refused bid, with the times it was judged by.

@@ -45,6 +45,13 @@ impl Timestamp {
         Self::from_millis(self.0.saturating_add(span))
     }
 
+    /// This time and `span` earlier, held within the year 1.
+    #[must_use]
+    pub fn minus(self, span: Millis) -> Self {
+        let span = i64::try_from(span.0).unwrap_or(i64::MAX);
+        Self::from_millis(self.0.saturating_sub(span))
+    }
+
     /// The span from `earlier` to this time; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Millis {

@@ -38,7 +38,7 @@ fn no_path_loses_or_doubles_money() {
     (0..number("GAVEL_SEEDS").unwrap_or(SEEDS)).for_each(|seed| run(seed, &mut counts));
     println!("{counts:#?}");
     let must_happen = "placed, placed without leading, raise placed, insufficient, refused after its hold, receipt again, shard crashed, \
-        shard crashed with the batch written, entity rebuilt, letter lost, letter twice, attempt timed out, close waited, \
+        shard crashed with the batch written, entity rebuilt, letter lost, letter twice, attempt timed out, close waited, turn waited, \
         close gave up, answer too late, sold, unsold, cancelled, bought, captured, captured again, settled, query answered, \
         word heard, word without news, forced deduction, overdrawn refused, decayed, granted again";
     for what in must_happen.split(',').map(str::trim) {

@@ -1,9 +1,18 @@
 //! Admission: the bounded inbox of an arbiter. Here a request gets its time, once.
 
 use super::shard::Shard;
-use crate::{request::Request, routing::inbox::Requests, supervision::words};
-use gavel_domain::{ids::shard_of, time::Timestamp};
+use crate::{
+    request::Request,
+    routing::inbox::{Parcel, Requests},
+    supervision::words,
+};
+use gavel_domain::{
+    claims::{Address, Letter},
+    ids::{ShardId, shard_of, shard_of_wallet},
+    time::Timestamp,
+};
 use std::{
+    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     time::Instant,
@@ -21,15 +30,55 @@ pub(crate) struct Admitted {
 /// and the committers run in between.
 pub(crate) async fn admit(mut inbox: Requests, shards: Vec<Option<Rc<Shard>>>) {
     let count = u16::try_from(shards.len()).unwrap_or(u16::MAX);
-    while let Some(turn) = inbox.next().await {
-        for request in turn {
-            let shard = usize::from(shard_of(request.lot, count).0);
-            let Some(Some(shard)) = shards.get(shard) else { continue };
-            let admitted = Admitted { request, at: shard.now(), since: Instant::now() };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| shard.admit(admitted))) {
-                shard.close(format!("{} while a request was admitted", words(panic.as_ref())));
+    let at = |id: ShardId| shards.get(usize::from(id.0)).and_then(Option::as_ref);
+    while let Some(parcel) = inbox.next().await {
+        match parcel {
+            Parcel::Requests(requests) => {
+                for request in requests {
+                    let Some(shard) = at(shard_of(request.lot, count)) else { continue };
+                    let admitted = Admitted { request, at: shard.now(), since: Instant::now() };
+                    guard(shard, || shard.admit(admitted));
+                }
+            }
+            Parcel::Wallet(request) => {
+                let Some(shard) = at(shard_of_wallet(&request.bidder, count)) else { continue };
+                guard(shard, || shard.admit_to_wallet(request));
+            }
+            Parcel::Letters(letters) => {
+                for (to, letters) in by_address(letters) {
+                    let Some(shard) = at(to.shard(count)) else { continue };
+                    guard(shard, || shard.deliver(&to, letters));
+                }
             }
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// A panic outside of the rules: nobody can say what state it left behind.
+fn guard(shard: &Shard, admit: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(admit)) {
+        shard.close(format!("{} while a request was admitted", words(panic.as_ref())));
+    }
+}
+
+/// Each addressee's letters together, in order: an actor is woken once for all of them.
+fn by_address(letters: Vec<Letter>) -> Vec<(Address, Vec<Letter>)> {
+    let mut sorted: Vec<(Address, Vec<Letter>)> = Vec::new();
+    let mut places = HashMap::new();
+    for letter in letters {
+        let to = letter.to();
+        match sorted.last_mut() {
+            Some((last, its)) if *last == to => its.push(letter),
+            _ => {
+                let place = *places.entry(to.clone()).or_insert(sorted.len());
+                if place == sorted.len() {
+                    sorted.push((to, vec![letter]));
+                } else {
+                    sorted[place].1.push(letter);
+                }
+            }
+        }
+    }
+    sorted
 }

@@ -1,13 +1,22 @@
 //! What waits behind the journal to leave a shard, and how it leaves.
 
+use super::shard::Node;
 use crate::{
     delivery::{Item, Outlet, Outlets, Parcel, WorkerId, reply::ReplyTo},
-    meters::Meters,
     request::Reply,
 };
-use gavel_domain::event::Recorded;
+use gavel_domain::{
+    claims::Letter,
+    event::Recorded,
+    ids::{BidderId, LotId},
+    wallet::view::WalletView,
+};
 use smallvec::SmallVec;
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Instant,
+};
 use tokio::sync::oneshot;
 
 /// Something that depends on uncommitted state.
@@ -20,13 +29,19 @@ pub(crate) enum Output {
     },
     /// An event for those workers (bits).
     Event { event: Arc<Recorded>, workers: u64 },
+    /// A wallet as it is now, for those workers (bits).
+    Wallet { view: Arc<WalletView>, workers: u64 },
+    /// To a wallet or a lot, which may live on another thread.
+    Letter(Letter),
     /// Somebody waits until all that was staged before is durable.
     Barrier(oneshot::Sender<()>),
 }
 
-/// Sends outputs on, one parcel a worker, in order.
-pub(crate) fn release(outputs: impl IntoIterator<Item = Output>, outlets: &Outlets, meters: &Meters) {
+/// Sends outputs on, one parcel a worker and one an arbiter, in order.
+pub(crate) fn release(outputs: impl IntoIterator<Item = Output>, node: &Node) {
+    let (outlets, meters) = (&node.outlets, &node.meters);
     let mut parcels: SmallVec<[(Arc<Outlet>, Parcel); 4]> = SmallVec::new();
+    let mut letters = Letters::default();
     let now = Instant::now();
     for output in outputs {
         match output {
@@ -39,22 +54,63 @@ pub(crate) fn release(outputs: impl IntoIterator<Item = Output>, outlets: &Outle
                 }
             }
             Output::Event { event, workers } => {
-                let mut left = workers;
-                while left != 0 {
-                    let worker = left.trailing_zeros();
-                    left &= left - 1;
-                    let Some(outlet) = u8::try_from(worker).ok().and_then(|worker| outlets.to(WorkerId(worker))) else { continue };
+                for outlet in each(workers, outlets) {
                     parcel(&mut parcels, outlet).push(Item::Event(Arc::clone(&event)));
                 }
             }
+            Output::Wallet { view, workers } => {
+                for outlet in each(workers, outlets) {
+                    parcel(&mut parcels, outlet).push(Item::Wallet(Arc::clone(&view)));
+                }
+            }
+            Output::Letter(letter) => write(&mut letters, letter),
             Output::Barrier(waiting) => {
                 let _ = waiting.send(());
             }
         }
     }
+    if !letters.all.is_empty() {
+        node.post.send(letters.all);
+    }
     for (outlet, parcel) in parcels {
         outlet.send(parcel);
     }
+}
+
+/// Adds a letter. A lot's later word says all that an earlier one did, so of two to the same wallet
+/// only the later goes: a hot lot outbids the same bidders again and again within a batch.
+fn write(letters: &mut Letters, letter: Letter) {
+    if let Letter::Word { wallet, lot, .. } = &letter {
+        match letters.words.entry((wallet.clone(), *lot)) {
+            Entry::Occupied(earlier) => {
+                letters.all[*earlier.get()] = letter;
+                return;
+            }
+            Entry::Vacant(new) => {
+                new.insert(letters.all.len());
+            }
+        }
+    }
+    letters.all.push(letter);
+}
+
+/// What is written within a batch.
+#[derive(Default)]
+struct Letters {
+    all: Vec<Letter>,
+    /// Where the word of a lot to a wallet is.
+    words: HashMap<(BidderId, LotId), usize>,
+}
+
+/// The workers of a set of bits.
+fn each(workers: u64, outlets: &Outlets) -> impl Iterator<Item = &Arc<Outlet>> {
+    let mut left = workers;
+    std::iter::from_fn(move || {
+        let worker = u8::try_from(left.trailing_zeros()).ok().filter(|_| left != 0)?;
+        left &= left - 1;
+        Some(WorkerId(worker))
+    })
+    .filter_map(|worker| outlets.to(worker))
 }
 
 fn parcel<'a>(parcels: &'a mut SmallVec<[(Arc<Outlet>, Parcel); 4]>, outlet: &Arc<Outlet>) -> &'a mut Parcel {

@@ -1,27 +1,22 @@
-//! Rebuilding one lot of a shard that serves: after a panic under the rules, or of its actor.
+//! Rebuilding one lot or wallet of a shard that serves: after a panic under the rules, or of its
+//! actor.
 //!
-//! Its requests wait meanwhile. Storage that is away is asked again until it answers. A lot that
+//! Its requests wait meanwhile. Storage that is away is asked again until it answers. What
 //! can't be rebuilt from what is stored would hold back the shard's snapshots, and with them the end
 //! of the journal: its shard is closed, which is the alarm.
 
-use super::{
-    lot::{Begin, LotActor, Restored},
-    shard::Shard,
-};
+use super::shard::Shard;
 use crate::{
-    commit::{failure::RecoveryError, recovery::recover_lot},
+    commit::{
+        entity::{Entity, recover_one},
+        failure::RecoveryError,
+    },
     meters::ACTOR_REBUILDS,
     supervision::watched,
 };
-use actix::{Actor as _, Addr};
-use gavel_domain::{
-    event::Recorded,
-    ids::{Epoch, LotId},
-    shard::batch::Entry,
-};
+use gavel_domain::{ids::Epoch, shard::batch::Entry};
 use std::{
     rc::Rc,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -30,10 +25,10 @@ use std::{
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// A lot that lasts this long has recovered.
+/// What lasts this long has recovered.
 const LASTS: Duration = Duration::from_secs(60);
 
-/// The rebuilds of one lot.
+/// The rebuilds of one entity.
 #[derive(Default)]
 pub(super) struct Rebuilds {
     in_a_row: u32,
@@ -41,9 +36,9 @@ pub(super) struct Rebuilds {
 }
 
 impl Rebuilds {
-    /// How long the next has to wait: a lot that panics each time it is back must not take the
-    /// processor from the others.
-    fn next(&mut self) -> Duration {
+    /// How long the next has to wait: what panics each time it is back must not take the processor
+    /// from the others.
+    pub(super) fn next(&mut self) -> Duration {
         let again = self.last.is_some_and(|last| last.elapsed() < LASTS);
         self.in_a_row = if again { self.in_a_row + 1 } else { 0 };
         self.last = Some(Instant::now());
@@ -54,76 +49,59 @@ impl Rebuilds {
     }
 }
 
+/// An entity and the shard under an epoch of which it is rebuilt.
+struct Rebuilding<E: Entity> {
+    shard: Rc<Shard>,
+    epoch: Epoch,
+    id: E::Id,
+    /// Its events that are not in the journal yet.
+    on_their_way: Vec<Entry>,
+    pause: Duration,
+}
+
 impl Shard {
-    /// Starts an actor in the place of one that died.
-    pub(super) fn replace(self: &Rc<Self>, lot: LotId) -> Addr<LotActor> {
-        let actor = LotActor::new(Rc::clone(self), lot, Begin::Rebuilding).start();
-        self.with_slot(lot, |slot| slot.actor = actor.clone());
-        self.rebuild(lot, actor.clone());
-        actor
-    }
-
-    /// Replaces the actors that died of a panic outside of the rules: their timers died with them.
-    pub(crate) fn replace_dead(self: &Rc<Self>) {
-        for lot in self.dead() {
-            tracing::error!(shard = %self.id, %lot, "a lot's actor died: the lot is rebuilt");
-            self.replace(lot);
-        }
-    }
-
-    /// Rebuilds one lot from snapshot and journal, and what is still on its way there; its actor
-    /// keeps requests meanwhile.
-    pub(super) fn rebuild(self: &Rc<Self>, lot: LotId, actor: Addr<LotActor>) {
+    /// Rebuilds one entity from snapshot and journal, and what is still on its way there; its actor
+    /// keeps requests meanwhile, and gets it by `restored`.
+    pub(super) fn rebuild<E: Entity>(self: &Rc<Self>, id: &E::Id, pause: Duration, restored: impl FnOnce(Box<E>) + 'static) {
         metrics::counter!(ACTOR_REBUILDS).increment(1);
-        let on_their_way: Vec<Arc<Recorded>> = self.with_uncommitted(|entries| {
-            let of_lot = entries.filter_map(|entry| match entry {
-                Entry::Lot(recorded) if recorded.lot == lot => Some(Arc::clone(recorded)),
-                _ => None,
-            });
-            of_lot.collect()
-        });
-        let pause = self.with_slot(lot, |slot| slot.rebuilds.next()).unwrap_or_default();
-        let (shard, epoch) = (Rc::clone(self), self.epoch().get());
+        let on_their_way = self.with_uncommitted(|entries| entries.filter(|entry| E::concerns(id, entry)).cloned().collect());
+        let rebuilding = Rebuilding::<E> { shard: Rc::clone(self), epoch: self.epoch().get(), id: id.clone(), on_their_way, pause };
         actix_rt::spawn(async move {
-            tokio::time::sleep(pause).await;
-            let rebuilding = rebuild_until_done(&shard, epoch, lot, &on_their_way, &actor);
-            let reason = match watched(rebuilding).await {
+            let reason = match watched(rebuilding.run(restored)).await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error.to_string(),
                 Err(panic) => panic,
             };
-            if shard.serves_in(epoch) {
-                shard.close(format!("lot {lot} can't be rebuilt: {reason}"));
+            if rebuilding.shard.serves_in(rebuilding.epoch) {
+                rebuilding.shard.close(format!("{} can't be rebuilt: {reason}", rebuilding.id));
             }
         });
     }
 }
 
-async fn rebuild_until_done(
-    shard: &Rc<Shard>,
-    epoch: Epoch,
-    lot: LotId,
-    on_their_way: &[Arc<Recorded>],
-    actor: &Addr<LotActor>,
-) -> Result<(), RecoveryError> {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let recovered = recover_lot(shard.id, lot, &shard.node.storage, on_their_way).await;
-        if !shard.serves_in(epoch) {
-            return Ok(()); // the whole shard was recovered meanwhile, this lot with it
-        }
-        match recovered {
-            Ok(state) => {
-                tracing::info!(shard = %shard.id, %lot, "lot rebuilt from snapshot and journal");
-                actor.do_send(Restored(Box::new(state)));
-                return Ok(());
+impl<E: Entity> Rebuilding<E> {
+    async fn run(&self, restored: impl FnOnce(Box<E>)) -> Result<(), RecoveryError> {
+        let (shard, id) = (&self.shard, &self.id);
+        tokio::time::sleep(self.pause).await;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let recovered = recover_one::<E>(shard.id, id, &shard.node.storage, &self.on_their_way).await;
+            if !shard.serves_in(self.epoch) {
+                return Ok(()); // the whole shard was recovered meanwhile, this with it
             }
-            Err(RecoveryError::Storage { error, .. }) => {
-                tracing::warn!(shard = %shard.id, %lot, %error, "the lot can't be rebuilt yet");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+            match recovered {
+                Ok(state) => {
+                    tracing::info!(shard = %shard.id, %id, "rebuilt from snapshot and journal");
+                    restored(Box::new(state));
+                    return Ok(());
+                }
+                Err(RecoveryError::Storage { error, .. }) => {
+                    tracing::warn!(shard = %shard.id, %id, %error, "can't be rebuilt yet");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use super::{
     admission::Admitted,
-    lot::{Begin, LotActor, Retire, Stop},
+    lot::{Begin, LotActor, Mail, Retire, Stop},
     outputs::{Output, release},
     rebuild::Rebuilds,
+    wallets::Wallets,
 };
 use crate::{
     clock::Clock,
@@ -15,18 +16,20 @@ use crate::{
     ports::{
         Storage,
         format::{Mark, Sealed},
+        snapshots::EntityKey,
     },
     projection::backlog::{Backlog, Committed},
     request::{Ask, KeyRequest, LotAnswer, NotLive, Reply, Request},
     routing::{
         directory::Directory,
         engine::{ShardStatus, Tuning},
+        post::Post,
     },
 };
 use actix::{Actor, Addr};
 use gavel_domain::{
     event::{LotEvent, Recorded},
-    ids::{Epoch, LotId, Seq, ShardId},
+    ids::{BidderId, Epoch, LotId, Seq, ShardId},
     lot::{Lot, spec::LotSpec, view::LotView},
     reject::{Conflict, Reject},
     shard::{
@@ -52,6 +55,7 @@ pub(crate) struct Node {
     pub(crate) storage: Storage,
     pub(crate) outlets: Outlets,
     pub(crate) directory: Directory,
+    pub(crate) post: Post,
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) meters: Meters,
     pub(crate) tuning: Tuning,
@@ -93,6 +97,7 @@ pub(crate) struct Shard {
     pub(crate) unsaved: RefCell<Unsaved>,
     /// Something was staged.
     pub(crate) staged: Notify,
+    pub(super) wallets: Wallets,
     /// Held by a checkpoint or a recovery: neither changes what is stored while the other reads it.
     pub(crate) upkeep: tokio::sync::Mutex<()>,
 }
@@ -101,8 +106,10 @@ pub(crate) struct Shard {
 #[derive(Default)]
 pub(crate) struct Unsaved {
     pub(crate) lots: BTreeSet<LotId>,
+    pub(crate) wallets: BTreeSet<BidderId>,
     pub(crate) keys: bool,
-    pub(crate) evicted: Vec<LotId>,
+    /// What does not live any more.
+    pub(crate) gone: BTreeSet<EntityKey>,
     /// What is saved is of no use: it must be replaced, soon.
     pub(crate) useless: bool,
     /// Journal bytes since the marker.
@@ -129,6 +136,7 @@ impl Shard {
             watchers: RefCell::default(),
             unsaved: RefCell::default(),
             staged: Notify::new(),
+            wallets: Wallets::default(),
             upkeep: tokio::sync::Mutex::default(),
         })
     }
@@ -206,14 +214,8 @@ impl Shard {
             Ask::Join { worker, .. } => self.watch(lot, *worker),
             _ => {}
         }
-        let actor = self.slots.borrow().get(&lot).map(|slot| slot.actor.clone());
-        match actor {
-            Some(actor) if actor.connected() => actor.do_send(admitted),
-            Some(_) => {
-                // The actor died of a panic outside of the rules: a new one starts in its place.
-                let actor = self.replace(lot);
-                actor.do_send(admitted);
-            }
+        match self.lot_actor(lot) {
+            Some(actor) => actor.do_send(Mail::Request(admitted)),
             None => {
                 self.watchers.borrow_mut().remove(&lot);
                 let Request { ask, reply, .. } = admitted.request;
@@ -223,13 +225,37 @@ impl Shard {
         }
     }
 
+    /// The actor of a lot; a new one in the place of one that died of a panic outside of the rules.
+    pub(super) fn lot_actor(self: &Rc<Self>, lot: LotId) -> Option<Addr<LotActor>> {
+        let actor = self.slots.borrow().get(&lot).map(|slot| slot.actor.clone())?;
+        Some(if actor.connected() { actor } else { self.replace(lot) })
+    }
+
+    /// Starts an actor in the place of one that died.
+    fn replace(self: &Rc<Self>, lot: LotId) -> Addr<LotActor> {
+        let actor = LotActor::new(Rc::clone(self), lot, Begin::Rebuilding).start();
+        self.with_slot(lot, |slot| slot.actor = actor.clone());
+        self.rebuild_lot(lot, actor.clone());
+        actor
+    }
+
+    /// Replaces the actors that died of a panic outside of the rules: their timers died with them.
+    pub(crate) fn replace_dead(self: &Rc<Self>) {
+        let dead: Vec<LotId> = self.slots.borrow().iter().filter(|(_, slot)| !slot.actor.connected()).map(|(lot, _)| *lot).collect();
+        for lot in dead {
+            tracing::error!(shard = %self.id, %lot, "a lot's actor died: the lot is rebuilt");
+            self.replace(lot);
+        }
+        self.replace_dead_wallets();
+    }
+
     /// Too much waits for the journal already.
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         let staging = self.staging.borrow();
         staging.pending() >= limits::STAGED_ENTRIES || staging.withheld() >= limits::STAGED_OUTPUTS
     }
 
-    fn journal_is_full(&self) -> bool {
+    pub(super) fn journal_is_full(&self) -> bool {
         self.node.storage.journal.kept_bytes() > self.node.tuning.journal_max_bytes
     }
 
@@ -271,12 +297,6 @@ impl Shard {
         self.slots.borrow_mut().insert(id, slot);
     }
 
-    /// Lots whose actor is gone.
-    pub(super) fn dead(&self) -> Vec<LotId> {
-        let slots = self.slots.borrow();
-        slots.iter().filter(|(_, slot)| !slot.actor.connected()).map(|(lot, _)| *lot).collect()
-    }
-
     pub(super) fn with_slot<T>(&self, lot: LotId, then: impl FnOnce(&mut Slot) -> T) -> Option<T> {
         self.slots.borrow_mut().get_mut(&lot).map(then)
     }
@@ -294,18 +314,20 @@ impl Shard {
         self.node.clock.not_before(entities.latest);
         *self.staging.borrow_mut() = Staging::default();
         *self.keys.borrow_mut() = entities.keys;
-        let lots = entities.lots.keys().copied().collect();
+        let (lots, wallets) = (entities.lots.keys().copied().collect(), entities.wallets.keys().cloned().collect());
         *self.unsaved.borrow_mut() = if replayed_bytes == 0 && useless.is_none() {
             Unsaved { marker, ..Unsaved::default() }
         } else {
-            let (useless, evicted) = (useless.is_some(), useless.unwrap_or_default());
-            Unsaved { lots, keys: true, evicted, useless, bytes: replayed_bytes, since: Some(Instant::now()), marker, last_save: 0 }
+            let (useless, gone) = (useless.is_some(), useless.unwrap_or_default().into_iter().collect());
+            let since = Some(Instant::now());
+            Unsaved { lots, wallets, keys: true, gone, useless, bytes: replayed_bytes, since, marker, last_save: 0 }
         };
         self.node.backlog.reset(self.id, cursor, opened.mark());
         for (id, lot) in entities.lots {
             self.node.directory.insert(id, lot.created_at());
             self.start(lot, end);
         }
+        self.serve_wallets(entities.wallets);
         self.set_state(State::Serving);
     }
 
@@ -323,6 +345,7 @@ impl Shard {
             slot.actor.do_send(Stop);
             self.node.directory.remove(lot);
         }
+        self.abandon_wallets();
         self.staging.borrow_mut().abandon()
     }
 
@@ -339,12 +362,16 @@ impl Shard {
 
     /// Stages a lot's event, and its delivery to who watches.
     pub(crate) fn stage_event(&self, recorded: &Arc<Recorded>) {
-        self.latest.set(self.latest.get().max(recorded.at));
-        self.stage(Entry::Lot(Arc::clone(recorded)));
+        self.stage_at(recorded.at, Entry::Lot(Arc::clone(recorded)));
         let workers = self.watchers.borrow().get(&recorded.lot).copied().unwrap_or(0);
         if workers != 0 {
             self.withhold(Output::Event { event: Arc::clone(recorded), workers });
         }
+    }
+
+    pub(super) fn stage_at(&self, at: Timestamp, entry: Entry) {
+        self.latest.set(self.latest.get().max(at));
+        self.stage(entry);
     }
 
     /// A request, or a deadline, begins: what it stages stays together.
@@ -368,7 +395,7 @@ impl Shard {
         }
         let free = self.staging.borrow_mut().withhold(output);
         if let Some(output) = free {
-            release([output], &self.node.outlets, &self.node.meters);
+            release([output], &self.node);
         }
     }
 
@@ -399,7 +426,7 @@ impl Shard {
         self.node.meters.batch_events.record(entries.len() as f64);
         self.note(&entries, sealed.id, sealed.bytes.len());
         self.node.backlog.push(self.id, Committed { sealed, entries, at: Instant::now() });
-        release(outputs, &self.node.outlets, &self.node.meters);
+        release(outputs, &self.node);
     }
 
     /// Keeps the books on what was committed.
@@ -411,7 +438,6 @@ impl Shard {
         let mut last = None;
         for entry in entries {
             match entry {
-                Entry::Wallet(_) => {}
                 Entry::Lot(recorded) => {
                     if last != Some(recorded.lot) {
                         unsaved.lots.insert(recorded.lot);
@@ -425,6 +451,11 @@ impl Shard {
                         if matches!(recorded.event, LotEvent::Closed(_) | LotEvent::Cancelled { .. }) {
                             slot.over_since = Some(Instant::now());
                         }
+                    }
+                }
+                Entry::Wallet(recorded) => {
+                    if !unsaved.wallets.contains(&recorded.bidder) {
+                        unsaved.wallets.insert(recorded.bidder.clone());
                     }
                 }
                 Entry::Key(_) => unsaved.keys = true,
@@ -493,7 +524,7 @@ impl Shard {
         slots.remove(&lot);
         self.node.directory.remove(lot);
         self.watchers.borrow_mut().remove(&lot);
-        self.unsaved.borrow_mut().evicted.push(lot);
+        self.unsaved.borrow_mut().gone.insert(EntityKey::Lot(lot));
         true
     }
 }

@@ -61,10 +61,7 @@ fn is_due(shard: &Shard) -> bool {
     let unsaved = shard.unsaved.borrow();
     let tuning = &shard.node.tuning;
     let enough = unsaved.bytes >= tuning.checkpoint_bytes.max(2 * unsaved.last_save);
-    unsaved.useless
-        || enough
-        || unsaved.since.is_some_and(|since| since.elapsed() >= tuning.checkpoint_after)
-        || !unsaved.evicted.is_empty()
+    unsaved.useless || enough || unsaved.since.is_some_and(|since| since.elapsed() >= tuning.checkpoint_after) || !unsaved.gone.is_empty()
 }
 
 /// Saves everything that changed. What can't be saved now stays unsaved.
@@ -87,9 +84,10 @@ pub(crate) async fn save(shard: &Rc<Shard>) {
         Err(reason) => {
             tracing::warn!(shard = %shard.id, %reason, "checkpoint not taken");
             unsaved.lots.extend(&taken.lots);
+            unsaved.wallets.extend(taken.wallets);
             unsaved.keys |= taken.keys;
             unsaved.useless |= taken.useless;
-            unsaved.evicted.extend(&taken.evicted);
+            unsaved.gone.extend(taken.gone);
             unsaved.bytes += taken.bytes;
             unsaved.since = taken.since.or(unsaved.since);
             unsaved.last_save = taken.last_save;
@@ -98,12 +96,13 @@ pub(crate) async fn save(shard: &Rc<Shard>) {
 }
 
 async fn try_save(shard: &Rc<Shard>, marker: crate::ports::format::Mark, taken: &Unsaved) -> Result<usize, String> {
-    let mut entities = Vec::with_capacity(taken.lots.len() + 1);
-    let wanted: Vec<LotId> = taken.lots.iter().copied().filter(|lot| !taken.evicted.contains(lot)).collect();
+    let mut entities = Vec::with_capacity(taken.lots.len() + taken.wallets.len() + 1);
+    let is_gone = |lot: &LotId, unsaved: &Unsaved| unsaved.gone.contains(&EntityKey::Lot(*lot));
+    let wanted: Vec<LotId> = taken.lots.iter().copied().filter(|lot| !is_gone(lot, taken)).collect();
     let actors = shard.actors(wanted.iter().copied());
     if actors.len() < wanted.len() {
         let live: std::collections::BTreeSet<LotId> = actors.iter().map(|(lot, _)| *lot).collect();
-        let missing = wanted.iter().find(|lot| !live.contains(lot) && !shard.unsaved.borrow().evicted.contains(lot));
+        let missing = wanted.iter().find(|lot| !live.contains(lot) && !is_gone(lot, &shard.unsaved.borrow()));
         if let Some(lot) = missing {
             return Err(format!("lot {lot} has no actor"));
         }
@@ -112,13 +111,18 @@ async fn try_save(shard: &Rc<Shard>, marker: crate::ports::format::Mark, taken: 
         let snapshot = actor.send(TakeSnapshot).await.map_err(|error| format!("lot {lot}: {error}"))?;
         entities.push((EntityKey::Lot(lot), snapshot.ok_or_else(|| format!("lot {lot} is being rebuilt"))?));
     }
+    for (bidder, actor) in shard.wallet_actors(taken.wallets.iter().cloned()) {
+        let snapshot = actor.send(TakeSnapshot).await.map_err(|error| format!("the wallet of {bidder}: {error}"))?;
+        let snapshot = snapshot.ok_or_else(|| format!("the wallet of {bidder} is being rebuilt"))?;
+        entities.push((EntityKey::Wallet(bidder), snapshot));
+    }
     if taken.keys {
         entities.push((EntityKey::Keys, shard.node.storage.format.encode_keys(&shard.keys().borrow())));
     }
     // A snapshot includes what is staged but not yet durable: it waits, like any output.
     shard.barrier().await.map_err(|_| "the shard was given up".to_owned())?;
     let bytes = entities.iter().map(|(_, bytes)| bytes.len()).sum();
-    let removed = taken.evicted.iter().copied().map(EntityKey::Lot).collect();
+    let removed = taken.gone.iter().cloned().collect();
     let saving = shard.node.storage.snapshots.save(shard.id, SnapshotSet { marker, entities }, removed);
     saving.await.map_err(|error| error.to_string())?;
     Ok(bytes)

@@ -109,7 +109,7 @@ async fn come_back(shard: &Rc<Shard>, sealed: &Arc<Sealed>, in_flight: &mut Opti
     // who has one of them finds it in the history.
     shard.serve(recovered, cursor);
     if let Some(outputs) = in_flight.take().filter(|_| was_written) {
-        release(outputs, &shard.node.outlets, &shard.node.meters);
+        release(outputs, &shard.node);
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod committer;
+pub(crate) mod entity;
 pub(crate) mod failure;
 pub(crate) mod recovery;
 pub(crate) mod verify;

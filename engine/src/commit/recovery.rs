@@ -12,15 +12,13 @@ use crate::{
         journal::AppendError,
         snapshots::{EntityKey, SnapshotSet},
     },
-    tail::{TRIES, Tail},
+    tail::Tail,
 };
 use gavel_domain::{
-    event::Recorded,
-    ids::{Epoch, LotId, OwnerId, ShardId},
-    lot::Lot,
+    ids::{Epoch, OwnerId, ShardId},
     shard::{
         batch::{BatchId, Entry},
-        entities::{Entities, Misfit, catch_up},
+        entities::Entities,
     },
     time::Timestamp,
 };
@@ -37,16 +35,16 @@ pub(crate) struct Recovered {
     pub(crate) marker: Option<Mark>,
     /// Bytes of the journal after the marker: what the next recovery would replay.
     pub(crate) replayed_bytes: usize,
-    /// What is saved was of no use and must be replaced as a whole; the lots in it that don't live.
-    pub(crate) useless: Option<Vec<LotId>>,
+    /// What is saved was of no use and must be replaced as a whole; what is in it and does not live.
+    pub(crate) useless: Option<Vec<EntityKey>>,
 }
 
 /// Where replay starts.
 struct Base {
     entities: Entities,
     at: Option<Mark>,
-    /// The lots in a snapshot that could not be used.
-    useless: Option<Vec<LotId>>,
+    /// What is in a snapshot that could not be used.
+    useless: Option<Vec<EntityKey>>,
 }
 
 /// Recovers a shard. `now` is the wall's time.
@@ -73,7 +71,12 @@ pub(crate) async fn recover(
         Err(AppendError::Refused(error) | AppendError::Unknown(error)) => return Err(reader.failed(error)),
     }
     entities.latest = at;
-    let useless = useless.map(|lots| lots.into_iter().filter(|lot| !entities.lots.contains_key(lot)).collect());
+    let lives = |key: &EntityKey| match key {
+        EntityKey::Lot(lot) => entities.lots.contains_key(lot),
+        EntityKey::Wallet(bidder) => entities.wallets.contains_key(bidder),
+        EntityKey::Keys => true,
+    };
+    let useless = useless.map(|keys| keys.into_iter().filter(|key| !lives(key)).collect());
     Ok(Recovered { entities, opened, end: end.id, marker, replayed_bytes, useless })
 }
 
@@ -114,11 +117,7 @@ impl Reader<'_> {
         } else {
             self.replay_archive(reason, verified).await?
         };
-        let lots = saved.entities.into_iter().filter_map(|(key, _)| match key {
-            EntityKey::Lot(lot) => Some(lot),
-            EntityKey::Keys | EntityKey::Wallet(_) => None,
-        });
-        Ok(Base { useless: Some(lots.collect()), ..base })
+        Ok(Base { useless: Some(saved.entities.into_iter().map(|(key, _)| key).collect()), ..base })
     }
 
     fn decode(&self, set: &SnapshotSet) -> Result<Entities, Damage> {
@@ -190,66 +189,5 @@ impl Reader<'_> {
 
     const fn failed(&self, error: StorageError) -> RecoveryError {
         RecoveryError::storage(self.shard, error)
-    }
-}
-
-/// One lot of a shard that serves: its snapshot, its events in the journal since, and those still on
-/// their way there.
-pub(crate) async fn recover_lot(
-    shard: ShardId,
-    lot: LotId,
-    storage: &Storage,
-    on_their_way: &[Arc<Recorded>],
-) -> Result<Lot, RecoveryError> {
-    let mut tries = 0;
-    loop {
-        let recovered = read_lot(shard, lot, storage, on_their_way).await;
-        tries += 1;
-        // The shard is saved and its journal trimmed beside this: then the snapshot is a newer one.
-        let overtaken = matches!(recovered, Err(RecoveryError::Gap { .. } | RecoveryError::Misfit { .. } | RecoveryError::LostLot { .. }));
-        if !overtaken || tries == TRIES {
-            return recovered;
-        }
-    }
-}
-
-async fn read_lot(shard: ShardId, lot: LotId, storage: &Storage, on_their_way: &[Arc<Recorded>]) -> Result<Lot, RecoveryError> {
-    let saved = storage.snapshots.load_one(shard, EntityKey::Lot(lot)).await.map_err(|error| RecoveryError::storage(shard, error))?;
-    let (mut state, mut tail) = match saved {
-        Some((marker, bytes)) => {
-            let decoded = storage.format.decode_lot(&bytes);
-            let decoded = decoded.map_err(|damage| RecoveryError::NoBase { shard, reason: damage.to_string() })?;
-            (Some(decoded), Tail::after(shard, storage, Some(marker)))
-        }
-        None => (None, Tail::oldest(shard, storage)),
-    };
-    loop {
-        let page = tail.next().await.map_err(|error| RecoveryError::tail(shard, error))?;
-        if page.is_empty() {
-            break;
-        }
-        for entry in page.iter().flat_map(|batch| &batch.entries) {
-            if let Entry::Lot(recorded) = entry {
-                go_on(&mut state, lot, recorded).map_err(|misfit| RecoveryError::Misfit { shard, misfit })?;
-            }
-        }
-    }
-    for recorded in on_their_way {
-        go_on(&mut state, lot, recorded).map_err(|misfit| RecoveryError::Misfit { shard, misfit })?;
-    }
-    state.ok_or(RecoveryError::LostLot { shard, lot })
-}
-
-/// Takes the next event of a shard into one lot's state.
-fn go_on(state: &mut Option<Lot>, lot: LotId, recorded: &Arc<Recorded>) -> Result<(), Misfit> {
-    if recorded.lot != lot {
-        return Ok(());
-    }
-    match state {
-        Some(known) => catch_up(known, recorded),
-        None => {
-            *state = Lot::from_creation(recorded);
-            if state.is_some() { Ok(()) } else { Err(Misfit::UnknownLot { lot, seq: recorded.seq }) }
-        }
     }
 }

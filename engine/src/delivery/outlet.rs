@@ -5,7 +5,7 @@
 //! that stands still never makes a shard wait or memory grow.
 
 use crate::{limits, request::Reply};
-use gavel_domain::{event::Recorded, ids::LotId};
+use gavel_domain::{event::Recorded, ids::LotId, wallet::view::WalletView};
 use std::sync::{
     Arc, OnceLock,
     atomic::{AtomicUsize, Ordering},
@@ -38,6 +38,8 @@ pub enum Item {
     },
     /// A committed event of a lot that this worker watches.
     Event(Arc<Recorded>),
+    /// A wallet that this worker watches, as it is now.
+    Wallet(Arc<WalletView>),
     /// Events of this lot were left out: ask for it anew.
     Missed(LotId),
 }

@@ -1,4 +1,4 @@
-//! The history of a lot: the tables, and what is committed but not yet in them.
+//! The history of a lot, and of a balance: the tables, and what is committed but not yet in them.
 
 use super::backlog::{Backlog, Unprojected};
 use crate::{
@@ -7,10 +7,11 @@ use crate::{
 };
 use gavel_domain::{
     event::{LotEvent, Recorded},
-    ids::{BidId, BidderId, LotId, Seq, ShardId, shard_of},
+    ids::{BidId, BidderId, LotId, Seq, ShardId, shard_of, shard_of_wallet},
     lot::view::{LotView, Own},
     receipt::Receipt,
     shard::batch::Entry,
+    wallet::event::WalletRecorded,
 };
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -135,6 +136,56 @@ impl History {
         self.storage.tables.own(lot, bidder.clone()).await
     }
 
+    /// The changes of a wallet's balance after event `after`, in order, at most `limit`; in one currency
+    /// or in all.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn ledger(
+        &self,
+        bidder: &BidderId,
+        currency: Option<&Arc<str>>,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<Arc<WalletRecorded>>, StorageError> {
+        let shard = shard_of_wallet(bidder, self.shards);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.read_ledger(shard, bidder, currency, after, limit).await {
+                Err(TailError::Gap { .. }) if tries < TRIES => {}
+                read => return read.map_err(|error| error.into_storage(shard)),
+            }
+        }
+    }
+
+    async fn read_ledger(
+        &self,
+        shard: ShardId,
+        bidder: &BidderId,
+        currency: Option<&Arc<str>>,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<Arc<WalletRecorded>>, TailError> {
+        let fresh = self.backlog.unprojected(shard);
+        let rows = self.storage.tables.ledger(bidder.clone(), currency.cloned(), after, limit).await?;
+        let mut found: Vec<Arc<WalletRecorded>> = rows.into_iter().map(Arc::new).collect();
+        if found.len() < limit {
+            let mut last = found.last().map_or(after, |line| line.seq);
+            self.walk_entries(shard, fresh, |entry| {
+                let Entry::Wallet(recorded) = entry else { return ControlFlow::Continue(()) };
+                let line = recorded.event.ledger().filter(|line| currency.is_none_or(|wanted| line.currency == *wanted));
+                if recorded.bidder == *bidder && recorded.seq > last && line.is_some() {
+                    last = recorded.seq;
+                    found.push(Arc::clone(recorded));
+                }
+                if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })
+            .await?;
+        }
+        Ok(found)
+    }
+
     /// The tables themselves, for lists.
     #[must_use]
     pub fn tables(&self) -> &dyn crate::ports::tables::Tables {
@@ -148,12 +199,21 @@ impl History {
         fresh: Unprojected,
         mut visit: impl FnMut(&Arc<Recorded>) -> ControlFlow<()>,
     ) -> Result<(), TailError> {
-        let mut each = |entries: &[Entry]| {
-            entries.iter().try_for_each(|entry| match entry {
-                Entry::Lot(recorded) => visit(recorded),
-                _ => ControlFlow::Continue(()),
-            })
+        let each = |entry: &Entry| match entry {
+            Entry::Lot(recorded) => visit(recorded),
+            _ => ControlFlow::Continue(()),
         };
+        self.walk_entries(shard, fresh, each).await
+    }
+
+    /// Every entry after the tables' end, oldest first, until `visit` breaks off.
+    async fn walk_entries(
+        &self,
+        shard: ShardId,
+        fresh: Unprojected,
+        mut visit: impl FnMut(&Entry) -> ControlFlow<()>,
+    ) -> Result<(), TailError> {
+        let mut each = |entries: &[Entry]| entries.iter().try_for_each(&mut visit);
         for batch in &fresh.batches {
             if each(&batch.entries).is_break() {
                 return Ok(());

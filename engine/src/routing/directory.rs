@@ -1,13 +1,17 @@
-//! Which lots live in memory on this node. Kept by the shards, read by lists.
+//! Which lots and wallets live in memory on this node. Kept by the shards, read by lists.
 
-use dashmap::DashMap;
-use gavel_domain::{ids::LotId, time::Timestamp};
+use dashmap::{DashMap, DashSet};
+use gavel_domain::{
+    ids::{BidderId, LotId},
+    time::Timestamp,
+};
 
 /// Lots that have an actor, with their time of creation: a new one from its creation on, which may
 /// not be durable yet (its shard says so when it is asked).
 #[derive(Debug, Default)]
 pub struct Directory {
     lots: DashMap<LotId, Timestamp>,
+    wallets: DashSet<BidderId>,
 }
 
 impl Directory {
@@ -32,6 +36,22 @@ impl Directory {
     #[must_use]
     pub fn holds(&self, lot: LotId) -> bool {
         self.lots.contains_key(&lot)
+    }
+
+    pub(crate) fn insert_wallet(&self, bidder: BidderId) {
+        self.wallets.insert(bidder);
+    }
+
+    pub(crate) fn remove_wallet(&self, bidder: &BidderId) {
+        self.wallets.remove(bidder);
+    }
+
+    /// Every bidder in whose wallet something ever happened, in order.
+    #[must_use]
+    pub fn wallets(&self) -> Vec<BidderId> {
+        let mut bidders: Vec<BidderId> = self.wallets.iter().map(|bidder| bidder.clone()).collect();
+        bidders.sort_unstable();
+        bidders
     }
 
     /// How many live.

@@ -3,7 +3,8 @@
 use super::{
     directory::Directory,
     inbox::{Inbox, Requests, inbox},
-    request::{Ask, Reply, Request},
+    post::Post,
+    request::{Ask, Reply, Request, WalletAsk, WalletRequest},
 };
 use crate::{
     actors::{
@@ -22,7 +23,7 @@ use crate::{
     },
 };
 use actix_rt::Arbiter;
-use gavel_domain::ids::{Epoch, LotId, OwnerId, ShardId, shard_of};
+use gavel_domain::ids::{BidderId, Epoch, LotId, OwnerId, ShardId, shard_of, shard_of_wallet};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -95,6 +96,7 @@ impl Engine {
             storage: storage.clone(),
             outlets: Outlets::default(),
             directory: Directory::default(),
+            post: Post::new(tuning.shards),
             backlog: Arc::clone(&backlog),
             meters: Meters::new(),
             tuning: tuning.clone(),
@@ -120,6 +122,8 @@ impl Engine {
             let shards = ready.await.map_err(|_| RecoveryError::ThreadDied { thread })?;
             statuses.extend(shards?);
         }
+        let inboxes: Arc<[Inbox]> = inboxes.into();
+        node.post.open(Arc::clone(&inboxes));
         node.meters.recovery_seconds.record(started.elapsed());
         let stop = CancellationToken::new();
         let projector = Projector::new(storage, backlog, tuning.shards);
@@ -131,7 +135,7 @@ impl Engine {
         tracing::info!(lots = node.directory.len(), seconds = started.elapsed().as_secs_f64(), "recovered");
         Ok(Self {
             node,
-            inboxes: inboxes.into(),
+            inboxes,
             history,
             statuses: Arc::new(Mutex::new(statuses)),
             arbiters: Arc::new(Mutex::new(arbiters)),
@@ -175,6 +179,21 @@ impl Engine {
     pub async fn ask(&self, lot: LotId, ask: Ask) -> Reply {
         let (reply, answer) = ReplyTo::future();
         self.submit(Request { lot, ask, reply });
+        answer.await.unwrap_or(Reply::Unavailable)
+    }
+
+    /// As [`Engine::submit`], to a wallet.
+    pub fn submit_to_wallet(&self, request: WalletRequest) {
+        let arbiter = usize::from(shard_of_wallet(&request.bidder, self.node.tuning.shards).0) % self.inboxes.len();
+        if let Some(beyond) = self.inboxes[arbiter].put_wallet(request) {
+            beyond.reply.send(Reply::Overloaded);
+        }
+    }
+
+    /// Asks a wallet and waits for the answer.
+    pub async fn ask_wallet(&self, bidder: BidderId, ask: WalletAsk) -> Reply {
+        let (reply, answer) = ReplyTo::future();
+        self.submit_to_wallet(WalletRequest { bidder, ask, reply });
         answer.await.unwrap_or(Reply::Unavailable)
     }
 
@@ -301,6 +320,7 @@ async fn run_arbiter(
         statuses.push(shard.status());
         actix_rt::spawn(committer::commit(Rc::clone(&shard)));
         actix_rt::spawn(checkpoint::keep_up(Rc::clone(&shard)));
+        actix_rt::spawn(Rc::clone(&shard).carry_letters());
         let at = usize::from(shard.id.0);
         by_id[at] = Some(shard);
     }

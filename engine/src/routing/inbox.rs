@@ -1,18 +1,39 @@
-//! An arbiter's inbox: requests that wait for admission, in parcels as they were handed in.
+//! An arbiter's inbox: what waits for admission, in parcels as they were handed in.
 //!
-//! Bounded by the number of requests, not of parcels: a full inbox gives the rest back.
+//! Bounded by the number of requests, not of parcels: a full inbox gives the rest back. Letters
+//! between lots and wallets pass the bound: each belongs to a request that was let in, or to a lot
+//! that is over, and giving one back would only make it come again.
 
-use super::request::Request;
+use super::request::{Request, WalletRequest};
+use gavel_domain::claims::Letter;
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 use tokio::sync::mpsc;
 
+/// What is handed in at once, all of it for shards of one arbiter.
+#[derive(Debug)]
+pub(crate) enum Parcel {
+    Requests(Vec<Request>),
+    Wallet(WalletRequest),
+    Letters(Vec<Letter>),
+}
+
+impl Parcel {
+    const fn counts(&self) -> usize {
+        match self {
+            Self::Requests(requests) => requests.len(),
+            Self::Wallet(_) => 1,
+            Self::Letters(_) => 0,
+        }
+    }
+}
+
 /// The sending end; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Inbox {
-    sender: mpsc::UnboundedSender<Vec<Request>>,
+    sender: mpsc::UnboundedSender<Parcel>,
     waiting: Arc<AtomicUsize>,
     most: usize,
 }
@@ -20,7 +41,7 @@ pub(crate) struct Inbox {
 /// The arbiter's end.
 #[derive(Debug)]
 pub(crate) struct Requests {
-    receiver: mpsc::UnboundedReceiver<Vec<Request>>,
+    receiver: mpsc::UnboundedReceiver<Parcel>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -34,24 +55,48 @@ pub(crate) fn inbox(most: usize) -> (Inbox, Requests) {
 impl Inbox {
     /// Hands requests in, all at once: the arbiter is woken once. Gives back those that don't fit.
     pub(crate) fn put(&self, mut requests: Vec<Request>) -> Vec<Request> {
-        let before = self.waiting.fetch_add(requests.len(), Ordering::Relaxed);
-        let room = self.most.saturating_sub(before);
+        let room = self.take_room(requests.len());
         let beyond = if requests.len() > room { requests.split_off(room) } else { Vec::new() };
-        self.waiting.fetch_sub(beyond.len(), Ordering::Relaxed);
         if !requests.is_empty() {
-            // An arbiter that is gone drops them, which answers `unavailable`.
-            let _ = self.sender.send(requests);
+            self.send(Parcel::Requests(requests));
         }
         beyond
+    }
+
+    /// Hands in a request to a wallet; gives it back if it does not fit.
+    pub(crate) fn put_wallet(&self, request: WalletRequest) -> Option<WalletRequest> {
+        if self.take_room(1) == 0 {
+            return Some(request);
+        }
+        self.send(Parcel::Wallet(request));
+        None
+    }
+
+    /// Hands letters in.
+    pub(crate) fn put_letters(&self, letters: Vec<Letter>) {
+        self.send(Parcel::Letters(letters));
+    }
+
+    /// Room for so many, or for what there is.
+    fn take_room(&self, wanted: usize) -> usize {
+        let before = self.waiting.fetch_add(wanted, Ordering::Relaxed);
+        let room = self.most.saturating_sub(before).min(wanted);
+        self.waiting.fetch_sub(wanted - room, Ordering::Relaxed);
+        room
+    }
+
+    fn send(&self, parcel: Parcel) {
+        // An arbiter that is gone drops them, which answers `unavailable`.
+        let _ = self.sender.send(parcel);
     }
 }
 
 impl Requests {
     /// The next parcel; none once nobody can ask any more.
-    pub(crate) async fn next(&mut self) -> Option<Vec<Request>> {
-        let requests = self.receiver.recv().await?;
-        self.waiting.fetch_sub(requests.len(), Ordering::Relaxed);
-        Some(requests)
+    pub(crate) async fn next(&mut self) -> Option<Parcel> {
+        let parcel = self.receiver.recv().await?;
+        self.waiting.fetch_sub(parcel.counts(), Ordering::Relaxed);
+        Some(parcel)
     }
 }
 
@@ -72,7 +117,8 @@ mod tests {
         assert_eq!(inbox.put(requests(2)).len(), 0);
         assert_eq!(inbox.put(requests(2)).len(), 1);
         assert_eq!(inbox.put(requests(1)).len(), 1);
-        assert_eq!(taken.next().await.map(|parcel| parcel.len()), Some(2));
+        inbox.put_letters(vec![Letter::Captured { lot: LotId(uuid::Uuid::nil()) }]);
+        assert_eq!(taken.next().await.map(|parcel| parcel.counts()), Some(2));
         assert_eq!(inbox.put(requests(3)).len(), 1);
     }
 }

@@ -11,6 +11,11 @@ use gavel_domain::{
     },
     receipt::Receipt,
     reject::{Refusal, Reject},
+    wallet::{
+        command::{Adjustment, WalletReject},
+        event::WalletRecorded,
+        view::WalletView,
+    },
 };
 use std::sync::Arc;
 
@@ -74,6 +79,36 @@ pub enum Ask {
     },
 }
 
+/// A request for one wallet, and where its one reply goes.
+#[derive(Debug)]
+pub struct WalletRequest {
+    /// Whose wallet; decides the shard.
+    pub bidder: BidderId,
+    /// What is asked.
+    pub ask: WalletAsk,
+    /// Answers `unavailable` by itself if it is dropped unanswered.
+    pub reply: ReplyTo,
+}
+
+/// What is asked of a wallet. One in which nothing ever happened is empty, not unknown.
+#[derive(Debug)]
+pub enum WalletAsk {
+    /// The wallet as it is.
+    View,
+    /// Changes the balance.
+    Adjust(Box<Adjustment>),
+    /// The wallet as it is, and each change of it from now on to the asker's worker.
+    Join {
+        /// Which worker's hub gets the changes.
+        worker: crate::delivery::WorkerId,
+    },
+    /// Nobody on that worker watches this wallet any more. Has no answer.
+    Unwatch {
+        /// Which.
+        worker: crate::delivery::WorkerId,
+    },
+}
+
 /// An idempotency key on its way to the lot's shard.
 #[derive(Clone, Debug)]
 pub struct KeyRequest {
@@ -108,6 +143,12 @@ pub enum Reply {
     Unavailable,
     /// A bug: this request was lost, the lot goes on.
     Internal,
+    /// The wallet as it is.
+    Wallet(Arc<WalletView>),
+    /// The balance was changed, now or before: the line in the ledger.
+    Posted(Arc<WalletRecorded>),
+    /// The wallet refuses.
+    WalletRefused(WalletReject),
     /// Nothing to tell.
     Done,
 }

@@ -9,13 +9,19 @@ use crate::{
     lot::{Decision, Lot},
     money::SignedAmount,
     reject::Reject,
-    time::Timestamp,
+    time::{Millis, Timestamp},
     wallet::command::WalletReject,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use smallvec::SmallVec;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 /// How long the close waits for bids that were admitted before it.
-pub const CLOSE_WAITS: crate::time::Millis = crate::time::Millis(250);
+pub const CLOSE_WAITS: Millis = Millis(250);
+/// How long a bid waits for those that were admitted before it, from their admission on.
+pub const TURN_WAITS: Millis = Millis(50);
 
 /// A bid that waits for its hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,49 +57,106 @@ impl<T> Attempt<T> {
     }
 }
 
-/// All that wait on one lot, by name.
+/// All that wait on one lot, in the order of their admission.
 #[derive(Clone, Debug)]
-pub struct Attempts<T>(BTreeMap<AttemptId, Attempt<T>>);
+pub struct Attempts<T> {
+    waiting: BTreeMap<AttemptId, Waiting<T>>,
+    /// The same by bidder. Looked up only, never walked.
+    of: HashMap<BidderId, SmallVec<[AttemptId; 4]>>,
+    /// How many have an answer.
+    answered: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Waiting<T> {
+    attempt: Attempt<T>,
+    /// What its wallet said: held, or why not. None: nothing yet.
+    answer: Option<Option<WalletReject>>,
+}
 
 impl<T> Default for Attempts<T> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self { waiting: BTreeMap::new(), of: HashMap::new(), answered: 0 }
     }
 }
 
 impl<T> Attempts<T> {
     /// A bid begins to wait.
     pub fn begin(&mut self, id: AttemptId, attempt: Attempt<T>) {
-        self.0.insert(id, attempt);
+        self.of.entry(attempt.bid.bidder.clone()).or_default().push(id);
+        self.waiting.insert(id, Waiting { attempt, answer: None });
     }
 
-    /// Ends a wait. What comes for it later finds nothing, and places nothing.
-    pub fn take(&mut self, id: AttemptId) -> Option<Attempt<T>> {
-        self.0.remove(&id)
+    /// Notes a wallet's answer. False where nothing waits for it any more: it places nothing.
+    pub fn answered(&mut self, id: AttemptId, refused: Option<WalletReject>) -> bool {
+        let Some(waiting) = self.waiting.get_mut(&id) else { return false };
+        self.answered += usize::from(waiting.answer.is_none());
+        waiting.answer = Some(refused);
+        true
+    }
+
+    /// The next whose turn it is, with its wallet's answer: bids are placed in the order in which they
+    /// were admitted, whichever wallet was faster; but nobody waits long for one that does not answer.
+    pub fn ready(&mut self, now: Timestamp) -> Option<(Attempt<T>, Option<WalletReject>)> {
+        if self.answered == 0 {
+            return None;
+        }
+        let mut turn = None;
+        for (id, waiting) in &self.waiting {
+            if let Some(answer) = waiting.answer {
+                turn = Some((*id, answer));
+                break;
+            }
+            if now.since(waiting.attempt.at) < TURN_WAITS {
+                break;
+            }
+        }
+        let (id, answer) = turn?;
+        Some((self.end(id)?, answer))
+    }
+
+    /// Ends a wait. What comes for it later finds nothing.
+    fn end(&mut self, id: AttemptId) -> Option<Attempt<T>> {
+        let Waiting { attempt, answer } = self.waiting.remove(&id)?;
+        self.answered -= usize::from(answer.is_some());
+        if let Some(own) = self.of.get_mut(&attempt.bid.bidder) {
+            own.retain(|other| *other != id);
+            if own.is_empty() {
+                self.of.remove(&attempt.bid.bidder);
+            }
+        }
+        Some(attempt)
+    }
+
+    /// Whether an answered bid waits for others.
+    #[must_use]
+    pub const fn is_held_up(&self) -> bool {
+        self.answered > 0
+    }
+
+    /// Ends the wait of the oldest.
+    pub fn take_oldest(&mut self) -> Option<Attempt<T>> {
+        let oldest = *self.waiting.first_key_value()?.0;
+        self.end(oldest)
     }
 
     /// Gives all up that were admitted at or before a time.
     pub fn give_up(&mut self, admitted_by: Timestamp) -> Vec<Attempt<T>> {
-        let late: Vec<AttemptId> = self.0.iter().filter(|(_, attempt)| attempt.at <= admitted_by).map(|(id, _)| *id).collect();
-        late.into_iter().filter_map(|id| self.take(id)).collect()
-    }
-
-    /// When the oldest was admitted.
-    #[must_use]
-    pub fn oldest(&self) -> Option<Timestamp> {
-        self.0.values().map(|attempt| attempt.at).min()
+        let late: Vec<AttemptId> =
+            self.waiting.iter().filter(|(_, waiting)| waiting.attempt.at <= admitted_by).map(|(id, _)| *id).collect();
+        late.into_iter().filter_map(|id| self.end(id)).collect()
     }
 
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.waiting.is_empty()
     }
 
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.waiting.len()
     }
 
     /// What must be told after these events, which the lot has just applied.
@@ -114,14 +177,14 @@ impl<T> Attempts<T> {
     /// Whether a close that is due at `deadline` must still wait for bids that were admitted before it.
     #[must_use]
     pub fn hold_back(&self, deadline: Timestamp, now: Timestamp) -> bool {
-        !self.0.is_empty() && now < deadline.plus(CLOSE_WAITS)
+        !self.waiting.is_empty() && now < deadline.plus(CLOSE_WAITS)
     }
 
     /// What the lot has to say of a bidder's claims. `up_to`: the latest attempt ever named in its
     /// shard.
     #[must_use]
     pub fn word(&self, lot: &Lot, bidder: &BidderId, up_to: AttemptId) -> LotWord {
-        let pending = self.0.iter().filter(|(_, attempt)| attempt.bid.bidder == *bidder).map(|(id, _)| *id).collect();
+        let pending = self.of.get(bidder).map(|own| own.iter().copied().collect()).unwrap_or_default();
         LotWord { seq: lot.position().seq, standing: lot.standing_claim(bidder), up_to, pending }
     }
 }

@@ -51,6 +51,8 @@ pub enum Letter {
         lot: LotId,
         /// The bidder.
         wallet: BidderId,
+        /// In which currency.
+        currency: Arc<str>,
         /// Which claim.
         attempt: AttemptId,
         /// None: it is held.

@@ -10,7 +10,7 @@
 mod attempts;
 mod letter;
 
-pub use attempts::{Attempt, Attempts, CLOSE_WAITS};
+pub use attempts::{Attempt, Attempts, CLOSE_WAITS, TURN_WAITS};
 pub use letter::{Address, Letter};
 
 use crate::{

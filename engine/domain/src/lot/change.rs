@@ -14,6 +14,9 @@ use crate::{
 impl Lot {
     /// `wanted` is the whole spec after the change, already checked by itself.
     pub(super) fn decide_change(&self, wanted: &LotSpec, now: Timestamp) -> Result<Decision, Reject> {
+        if wanted.funding != self.spec.funding {
+            return Err(Reject::Conflict(Conflict::FundingFixed));
+        }
         let mut change = self.differences(wanted);
         if change == self.no_change() {
             return Ok(Decision::nothing(now));
@@ -26,6 +29,10 @@ impl Lot {
             return Err(Reject::Conflict(Conflict::FixedByFirstBid));
         }
         if change.opens_at.is_some() && !matches!(self.status, Status::Draft | Status::Scheduled) {
+            return Err(Reject::Conflict(Conflict::FixedByOpening));
+        }
+        // Holds are in that currency, and bids may be on their way to wallets.
+        if self.is_backed() && change.currency.is_some() && !matches!(self.status, Status::Draft | Status::Scheduled) {
             return Err(Reject::Conflict(Conflict::FixedByOpening));
         }
         if change.closes_at.flatten().is_some_and(|closes_at| closes_at <= now) {

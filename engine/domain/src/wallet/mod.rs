@@ -11,6 +11,7 @@ pub mod decay;
 pub mod event;
 pub mod operations;
 pub mod purse;
+pub mod view;
 
 use crate::{
     ids::{AttemptId, BidderId, Epoch, LotId, Position, Seq},

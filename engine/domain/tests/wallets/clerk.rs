@@ -214,9 +214,9 @@ impl Clerk {
     pub(crate) fn deliver(&mut self, letter: Letter, now: Timestamp) {
         match letter {
             Letter::Hold { wallet, lot, currency, attempt, amount } => {
-                let asked = WalletCommand::Hold { lot, currency, attempt, amount };
+                let asked = WalletCommand::Hold { lot, currency: Arc::clone(&currency), attempt, amount };
                 let refused = self.ask_wallet(&wallet, &asked, now).err();
-                self.withhold(Output::Letter(Letter::HoldAnswer { lot, wallet, attempt, refused }));
+                self.withhold(Output::Letter(Letter::HoldAnswer { lot, wallet, currency, attempt, refused }));
             }
             Letter::Word { wallet, lot, currency, word } => {
                 let news = self.ask_wallet(&wallet, &WalletCommand::Word { lot, currency, word }, now).expect("a word is never refused");
@@ -228,7 +228,7 @@ impl Clerk {
                 self.seen.push(if news { "captured" } else { "captured again" });
                 self.withhold(Output::Letter(Letter::Captured { lot }));
             }
-            Letter::HoldAnswer { lot, wallet, attempt, refused } => self.answered(lot, wallet, attempt, refused),
+            Letter::HoldAnswer { lot, wallet, attempt, refused, .. } => self.answered(lot, wallet, attempt, refused, now),
             Letter::Query { lot, wallet, .. } => {
                 self.seen.push("query answered");
                 self.say(lot, wallet);
@@ -237,12 +237,22 @@ impl Clerk {
         }
     }
 
-    fn answered(&mut self, lot: LotId, wallet: BidderId, id: AttemptId, refused: Option<WalletReject>) {
-        let Some(attempt) = self.attempts.entry(lot).or_default().take(id) else {
+    fn answered(&mut self, lot: LotId, wallet: BidderId, id: AttemptId, refused: Option<WalletReject>, now: Timestamp) {
+        if !self.attempts.entry(lot).or_default().answered(id, refused) {
             self.seen.push("answer too late");
-            return self.say(lot, wallet);
-        };
-        self.conclude(lot, &attempt, refused);
+            self.say(lot, wallet);
+        }
+        self.take_turns(lot, now);
+    }
+
+    /// Places what is answered, in the order of admission.
+    pub(crate) fn take_turns(&mut self, lot: LotId, now: Timestamp) {
+        while let Some((attempt, refused)) = self.attempts.get_mut(&lot).and_then(|attempts| attempts.ready(now)) {
+            self.conclude(lot, &attempt, refused);
+        }
+        if self.attempts.get(&lot).is_some_and(Attempts::is_held_up) {
+            self.seen.push("turn waited");
+        }
     }
 
     fn conclude(&mut self, lot: LotId, attempt: &Attempt<usize>, refused: Option<WalletReject>) {

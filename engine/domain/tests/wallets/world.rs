@@ -153,7 +153,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        self.now += self.dice.below(8) as i64;
+        self.now += self.dice.below(3) as i64;
         match self.dice.below(1000) {
             0..250 => self.bid(),
             250..280 => self.resend(),
@@ -164,6 +164,7 @@ impl World {
                 let now = at(self.now);
                 let id = Self::lot(n);
                 let clerk = self.clerk(&Address::Lot(id));
+                clerk.take_turns(id, now);
                 clerk.tick(id, now);
                 clerk.lose_patience(id, now);
                 clerk.claim_what_is_owed(id);
@@ -334,6 +335,7 @@ impl World {
             for n in 0..LOTS {
                 let id = Self::lot(n);
                 let clerk = self.clerk(&Address::Lot(id));
+                clerk.take_turns(id, now);
                 clerk.tick(id, now);
                 clerk.lose_patience(id, now);
                 clerk.claim_what_is_owed(id);
