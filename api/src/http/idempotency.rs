@@ -64,6 +64,11 @@ impl Keyed {
         self.body
     }
 
+    /// The request's name: who, what, and the key.
+    pub(super) const fn scope(&self) -> &Arc<str> {
+        &self.scope
+    }
+
     /// For the engine.
     pub(super) fn request(&self) -> KeyRequest {
         KeyRequest { scope: Arc::clone(&self.scope), body: self.body }

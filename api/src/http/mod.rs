@@ -1,6 +1,7 @@
 //! The HTTP side: a file a resource. Sockets are in [`crate::ws`].
 
 mod actions;
+mod answers;
 pub(crate) mod archived;
 mod asking;
 mod auth;
@@ -20,7 +21,8 @@ mod small_engine;
 mod wallets;
 
 use crate::{config::Settings, pages, telemetry::Metrics};
-use actix_web::web;
+use actix_web::{guard, web};
+use answers::Answers;
 use gavel_domain::currency::Currency;
 use gavel_engine::{Engine, ports::journal::Journal};
 use health::Readiness;
@@ -41,6 +43,7 @@ pub struct Api {
     /// As configured, in the domain's words.
     currencies: Arc<[Currency]>,
     in_flight: InFlight,
+    answers: Answers,
     readiness: Readiness,
 }
 
@@ -50,7 +53,7 @@ impl Api {
     pub fn new(engine: Engine, journal: Arc<dyn Journal>, settings: Settings, metrics: Metrics, draining: CancellationToken) -> Self {
         let readiness = Readiness::new(&engine, journal, &settings);
         let currencies = settings.known_currencies();
-        Self { currencies, engine, settings, metrics, draining, in_flight: InFlight::default(), readiness }
+        Self { currencies, engine, settings, metrics, draining, in_flight: InFlight::default(), answers: Answers::default(), readiness }
     }
 }
 
@@ -86,6 +89,10 @@ pub fn routes(routes: &mut web::ServiceConfig) {
                 .default_service(method_not_allowed("POST")),
         )
         .configure(auth::routes)
+        .service(reads("/v1/wallets", reading().to(wallets::export::list)))
+        // To read, these are wallets like any other: somebody may be called so.
+        .service(web::resource("/v1/wallets/runs").guard(guard::Post()).route(web::post().to(wallets::runs::run)))
+        .service(web::resource("/v1/wallets/import").guard(guard::Post()).route(web::post().to(wallets::import::import)))
         .service(reads("/v1/wallets/{bidder}", reading().to(wallets::read)))
         .service(reads("/v1/wallets/{bidder}/ledger", reading().to(wallets::ledger)))
         .service(

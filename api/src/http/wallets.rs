@@ -1,4 +1,12 @@
-//! One wallet over REST: `GET /v1/wallets/{bidder}`, its ledger, and an administrator's adjustments.
+//! One wallet over REST: `GET /v1/wallets/{bidder}`, its ledger, and an administrator's adjustments. All wallets at once are
+//! in the rooms below.
+
+mod asks;
+mod checks;
+pub(super) mod export;
+pub(super) mod import;
+pub(super) mod runs;
+mod table;
 
 use super::{
     Api,
@@ -62,8 +70,11 @@ pub(super) async fn ledger(
 ) -> Result<HttpResponse, Problem> {
     let bidder = bidder_of(&bidder)?;
     may_see(&caller, &bidder)?;
-    let paging = Paging::of(&request, &["currency"])?;
+    let paging = Paging::of(&request, &["currency", "format"])?;
     let currency: Option<Arc<str>> = paging.others.get("currency").map(|code| code.as_str().into());
+    if export::is_csv(&paging)? {
+        return Ok(export::ledger(&api, bidder, currency));
+    }
     let after = match &paging.cursor {
         Some(cursor) => Seq(cursor.parse().map_err(|_| Problem::invalid("cursor: unknown"))?),
         None => Seq(0),
