@@ -9,6 +9,7 @@ mod replay;
 mod serve;
 mod token;
 mod user;
+mod wallet;
 
 pub use error::CliError;
 
@@ -39,6 +40,9 @@ enum Command {
     User(UserCommand),
     /// Run the auctions of a bid list through the engine's own rules
     Replay(ReplayArgs),
+    /// Administer the wallets of a running server
+    #[command(subcommand)]
+    Wallet(wallet::WalletCommand),
     /// Check, show or explain the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -214,6 +218,7 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Replay(args) => replay::run(&args),
         Command::Token(args) => token::run(&args),
         Command::User(command) => user::run(command),
+        Command::Wallet(command) => wallet::run(&command),
         Command::Config(command) => config::run(&command),
     }
 }
