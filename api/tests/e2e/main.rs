@@ -26,3 +26,8 @@ mod slow_reader;
 mod socket;
 mod socket_bounds;
 mod socket_limits;
+mod wallet_admin;
+mod wallet_admin_cli;
+#[cfg(feature = "failpoints")]
+mod wallet_admin_crash;
+mod wallet_admin_import;
