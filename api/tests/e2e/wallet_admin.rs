@@ -114,7 +114,10 @@ fn a_run_that_was_answered_doubles_nothing_after_a_restart() {
     assert_eq!(run(&server, "monday", &decay).expect(200), answer);
     assert_eq!((balance(&server, "alice", "DKP"), ledger(&server, "alice").len()), (900, 2));
     let other = json!({"kind": "cap", "currency": "DKP", "amount": 1, "reason": "weekly"});
+    server.kill();
+    server.restart();
     run(&server, "monday", &other).problem(422, "idempotency_key_reused");
+    assert_eq!(balance(&server, "bob", "DKP"), 5, "nor those change that the key never changed");
 }
 
 #[test]

@@ -98,7 +98,8 @@ fn stays_undone(server: &Server) {
 
 #[test]
 fn a_run_that_a_kill_cuts_off_is_finished_by_its_repetition() {
-    let server = server(0, "sleep(4)");
+    // Before it begins it looks up every wallet.
+    let server = server(WALLETS, "sleep(4)");
     let decay = json!({"kind": "decay", "currency": "DKP", "basis_points": 1000, "reason": "weekly"});
     let running = begin(&server, "/v1/wallets/runs", "application/json", decay.to_string());
     until_the_first_has(&server, 90);
@@ -113,7 +114,7 @@ fn a_run_that_a_kill_cuts_off_is_finished_by_its_repetition() {
 
 #[test]
 fn an_import_that_a_kill_cuts_off_is_finished_by_its_repetition() {
-    // Before it begins it looks up every row.
+    // It looks up every row.
     let server = server(2 * WALLETS, "sleep(4)");
     let importing = begin_import(&server);
     until_the_first_has(&server, 90);

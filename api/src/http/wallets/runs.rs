@@ -104,7 +104,13 @@ struct Sum {
 }
 
 impl Rule {
+    /// Nothing changes where the key was used for something else.
     async fn apply(&self, engine: &Engine, keyed: &Keyed, wallets: Vec<BidderId>) -> Result<Sum, Problem> {
+        let look = |bidder: &BidderId| {
+            let (bidder, part) = (bidder.clone(), self.for_wallet(keyed, bidder));
+            async move { asks::look_up(engine, &bidder, part).await }
+        };
+        asks::each(&wallets, look).try_for_each(|_| async { Ok(()) }).await?;
         let one = |bidder: BidderId| async move {
             match asks::adjust(engine, &bidder, self.for_wallet(keyed, &bidder)).await {
                 Reply::Posted(recorded) => Ok(recorded.event.ledger().map(|line| line.amount)),
