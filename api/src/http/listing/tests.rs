@@ -7,7 +7,6 @@ use gavel_domain::{
     ids::{BidId, Seq, ShardId},
     receipt::Receipt,
     shard::batch::BatchId,
-    wallet::event::WalletRecorded,
 };
 use gavel_engine::ports::{
     PortFuture, StorageError,
@@ -76,16 +75,6 @@ impl Tables for Counting {
 
     fn own(&self, lot: LotId, bidder: BidderId) -> PortFuture<Option<Own>, StorageError> {
         self.tables.own(lot, bidder)
-    }
-
-    fn ledger(
-        &self,
-        bidder: BidderId,
-        currency: Option<Arc<str>>,
-        after: Seq,
-        limit: usize,
-    ) -> PortFuture<Vec<WalletRecorded>, StorageError> {
-        self.tables.ledger(bidder, currency, after, limit)
     }
 
     fn ping(&self) -> PortFuture<(), StorageError> {
