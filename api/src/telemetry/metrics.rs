@@ -8,8 +8,9 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use std::time::Duration;
 
 pub use gavel_engine::meters::{
-    ACTOR_REBUILDS, BID_RECEIPT_SECONDS as BID_RECEIPT, BIDS, COMMIT_BATCH_EVENTS, COMMIT_SECONDS as COMMIT, JOURNAL_BYTES, LOTS_LIVE,
-    PROJECTED_EVENTS, PROJECTOR_LAG_BATCHES, PROJECTOR_LAG_SECONDS as PROJECTOR_LAG, RECOVERY_SECONDS as RECOVERY, SHARD_RECOVERIES,
+    ACTOR_REBUILDS, BID_RECEIPT_SECONDS as BID_RECEIPT, BIDS, CAPTURES_REFUSED, COMMIT_BATCH_EVENTS, COMMIT_SECONDS as COMMIT,
+    JOURNAL_BYTES, LOTS_LIVE, PROJECTED_EVENTS, PROJECTOR_LAG_BATCHES, PROJECTOR_LAG_SECONDS as PROJECTOR_LAG,
+    RECOVERY_SECONDS as RECOVERY, SHARD_RECOVERIES,
 };
 
 /// Gauge: WebSockets open.
@@ -111,10 +112,11 @@ fn describe() {
     describe_histogram!(RECOVERY, Unit::Seconds, "Recovery of a node's shards at its start, or of one after a failed append");
     describe_gauge!(JOURNAL_BYTES, Unit::Bytes, "The journal, as far as it is not trimmed");
     describe_gauge!(LOTS_LIVE, Unit::Count, "Lots in memory");
+    describe_counter!(CAPTURES_REFUSED, Unit::Count, "Times a winner's wallet could not be asked for the price: lots that stay unsettled");
     describe_counter!(ACTOR_REBUILDS, Unit::Count, "Lots and wallets rebuilt after a panic");
     describe_counter!(SHARD_RECOVERIES, Unit::Count, "Shards recovered after a failed append");
     describe_counter!(PROJECTED_EVENTS, Unit::Count, "Events written to the tables");
-    for name in [CONFLATIONS, ACTOR_REBUILDS, SHARD_RECOVERIES, PROJECTED_EVENTS] {
+    for name in [CONFLATIONS, CAPTURES_REFUSED, ACTOR_REBUILDS, SHARD_RECOVERIES, PROJECTED_EVENTS] {
         counter!(name).absolute(0);
     }
     for name in [SOCKETS, SESSIONS, OUTBOUND_QUEUE_BYTES, PROJECTOR_LAG_BATCHES, PROJECTOR_LAG, JOURNAL_BYTES, LOTS_LIVE] {
