@@ -212,9 +212,12 @@ enum Changed {
 impl Actor for WalletActor {
     type Context = Context<Self>;
 
-    /// A new epoch, or a rebuild: letters may have been lost on either side.
+    /// A new epoch, or a rebuild: letters may have been lost on either side, and pushes too.
     fn started(&mut self, ctx: &mut Self::Context) {
         self.ask_lots(ctx, true);
+        if let Some(wallet) = self.seat.live().filter(|wallet| wallet.position().seq.0 > 0) {
+            self.shard.push_wallet(wallet);
+        }
     }
 }
 

@@ -200,7 +200,12 @@ impl Shard {
         if recorded.seq.0 == 1 {
             self.node.directory.insert_wallet(recorded.bidder.clone());
         }
-        let workers = self.wallets.watchers.borrow().get(&recorded.bidder).copied().unwrap_or(0);
+        self.push_wallet(wallet);
+    }
+
+    /// Tells who watches a wallet how it is.
+    pub(super) fn push_wallet(&self, wallet: &Wallet) {
+        let workers = self.wallets.watchers.borrow().get(wallet.bidder()).copied().unwrap_or(0);
         if workers != 0 {
             self.withhold(Output::Wallet { view: Arc::new(wallet.view()), workers });
         }
