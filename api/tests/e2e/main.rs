@@ -1,5 +1,6 @@
 //! End to end: every test here drives the built binary from outside, over its command line, REST and WebSocket, and asserts
-//! what a caller of `docs`' protocol would notice. Nothing of the crate's own code is called, but in `bincode_vectors`.
+//! what a caller of `docs`' protocol would notice. Nothing of the crate's own code is called, but in `bincode_vectors`, and where a
+//! test needs to know which thread a wallet lives on.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod kit;
@@ -31,3 +32,9 @@ mod wallet_admin_cli;
 #[cfg(feature = "failpoints")]
 mod wallet_admin_crash;
 mod wallet_admin_import;
+mod wallet_saga;
+mod wallet_saga_input;
+#[cfg(feature = "failpoints")]
+mod wallet_saga_panic;
+mod wallet_saga_rules;
+mod wallet_saga_socket;

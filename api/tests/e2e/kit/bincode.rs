@@ -13,6 +13,8 @@ pub(crate) fn request(frame: &Value) -> Vec<u8> {
     out.signed(frame["id"].as_i64().unwrap());
     match name.as_str() {
         "auth" => out.unsigned(0).text(&body["token"]),
+        "join" if body["wallet"].is_string() => out.unsigned(5).text(&body["wallet"]),
+        "leave" if body["wallet"].is_string() => out.unsigned(6).text(&body["wallet"]),
         "join" => {
             out.unsigned(1).uuid(&body["lot"]);
             let position = body.get("position").filter(|position| !position.is_null());
@@ -36,6 +38,7 @@ pub(crate) fn message(bytes: &[u8]) -> Value {
         0 => json!({"id": reader.signed(), "ok": reader.ok()}),
         1 => json!({"id": reader.signed(), "error": reader.error()}),
         2 => json!({"push": reader.push()}),
+        3 => json!({"push": reader.object(&[("wallet", Reader::text), ITEMS])}),
         other => panic!("no such message: {other}"),
     };
     assert_eq!(reader.at, bytes.len(), "bytes after {message}");
@@ -205,6 +208,16 @@ const CHANGED: &[Field] = &[
 const FIGURES: &[Field] =
     &[("minimum", Reader::number), ("received_at", Reader::time), ("deadline", Reader::time), ("retry_after_ms", Reader::number)];
 
+const ITEMS: Field = ("items", |from| from.list(|from| from.object(PURSE)));
+const PURSE: &[Field] = &[
+    ("currency", Reader::text),
+    ("scale", |from| from.option(|from| json!(from.byte()))),
+    ("balance", |from| json!(from.signed())),
+    ("held", Reader::number),
+    ("available", |from| json!(from.signed())),
+    ("holds", |from| from.list(|from| from.object(&[("lot", Reader::uuid), ("amount", Reader::number)]))),
+];
+
 impl Reader {
     fn take<const N: usize>(&mut self) -> [u8; N] {
         let taken = self.bytes[self.at..self.at + N].try_into().unwrap();
@@ -293,12 +306,14 @@ impl Reader {
     }
 
     fn ok(&mut self) -> Value {
-        let name = self.variant(&["session", "joined", "receipt", "left", "time"]);
+        let name = self.variant(&["session", "joined", "receipt", "left", "time", "joined_wallet", "left_wallet"]);
         let body = match name {
             "session" => self.object(SESSION),
             "joined" => self.object(JOINED),
             "receipt" => self.object(RECEIPT),
             "left" => self.object(&[("lot", Self::uuid)]),
+            "joined_wallet" => self.object(&[("bidder", Self::text), ITEMS]),
+            "left_wallet" => self.object(&[("wallet", Self::text)]),
             _ => self.object(&[("server_time", Self::time)]),
         };
         json!({name: body})

@@ -11,6 +11,7 @@ mod rng;
 mod server;
 mod socket;
 mod tokens;
+mod wallets;
 
 pub(crate) use history::History;
 pub(crate) use http::{Answer, Rest};
@@ -19,6 +20,7 @@ pub(crate) use rng::Rng;
 pub(crate) use server::{Finished, Server, Setup, gavel};
 pub(crate) use socket::{Handshake, News, Socket};
 pub(crate) use tokens::{Claims, forge, unsigned};
+pub(crate) use wallets::{Purse, backed_with, bidders_on, captures};
 
 use std::time::{Duration, Instant};
 
@@ -28,8 +30,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Asks again until `read` gives something, at most [`PATIENCE`]: for what a server tells only those who ask. A time is
 /// awaited by [`passed`], a line of the log by [`Server::log_line`].
 #[track_caller]
-pub(crate) fn until<T>(what: &str, mut read: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+pub(crate) fn until<T>(what: &str, read: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, read)
+}
+
+/// The same, of what takes longer.
+#[track_caller]
+pub(crate) fn until_within<T>(patience: Duration, what: &str, mut read: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + patience;
     loop {
         if let Some(found) = read() {
             return found;

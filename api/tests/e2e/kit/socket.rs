@@ -2,7 +2,7 @@
 //! It reads only while something is awaited, so a test that awaits nothing of a
 //! socket is a reader that has stopped.
 
-use super::{PATIENCE, bincode};
+use super::{PATIENCE, Purse, bincode};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -89,6 +89,7 @@ impl Handshake {
             events: VecDeque::new(),
             owns: VecDeque::new(),
             resyncs: VecDeque::new(),
+            purses: VecDeque::new(),
             closed: None,
         })
     }
@@ -114,6 +115,8 @@ pub(crate) struct Socket {
     pub(crate) events: VecDeque<(String, Value)>,
     pub(crate) owns: VecDeque<(String, Value)>,
     pub(crate) resyncs: VecDeque<(String, Value)>,
+    /// The own wallet, as it was pushed.
+    pub(crate) purses: VecDeque<Purse>,
     closed: Option<Gone>,
 }
 
@@ -241,6 +244,19 @@ impl Socket {
         self.ok(json!({"join": {"lot": lot, "position": position}})).await["joined"].take()
     }
 
+    /// Joins a bidder's wallet; the points in it.
+    pub(crate) async fn join_wallet(&mut self, bidder: &str) -> Purse {
+        let joined = self.ok(json!({"join": {"wallet": bidder}})).await["joined_wallet"].take();
+        assert_eq!(joined["bidder"], bidder, "{joined}");
+        Purse::of(&joined["items"])
+    }
+
+    /// The next push of the own wallet: the points in it.
+    pub(crate) async fn purse(&mut self) -> Purse {
+        let found = self.wait(|socket| socket.purses.pop_front()).await;
+        found.unwrap_or_else(|gone| panic!("no push of the wallet: {gone:?}"))
+    }
+
     /// Bids, and expects the receipt.
     pub(crate) async fn bid(&mut self, lot: &str, amount: u64) -> Value {
         self.bid_as(json!({"lot": lot, "bid_id": super::uuid(), "amount": amount})).await
@@ -328,7 +344,7 @@ impl Socket {
                 return Err(gone);
             }
             let Ok(message) = timeout_at(end, self.ws.next()).await else {
-                panic!("waited in vain; unread: {:?} {:?} {:?}", self.replies, self.events, self.owns);
+                panic!("waited in vain; unread: {:?} {:?} {:?} {:?}", self.replies, self.events, self.owns, self.purses);
             };
             self.take_in(message);
         }
@@ -354,6 +370,10 @@ impl Socket {
             return self.replies.push_back(line);
         }
         let push = line["push"].take();
+        if push["wallet"].is_string() {
+            assert_eq!(push.as_object().unwrap().len(), 2, "{push}");
+            return self.purses.push_back(Purse::of(&push["items"]));
+        }
         let lot = push["lot"].as_str().unwrap_or_else(|| panic!("a push without a lot: {push}")).to_owned();
         for (name, value) in push.as_object().unwrap() {
             match name.as_str() {
