@@ -7,6 +7,7 @@ use gavel::{
     wire::{
         event::{BidBody, EventBody, What},
         message::{ClientFrame, ErrorBody, JoinedBody, LimitsBody, OkBody, Push, PushBody, ServerMessage, SessionBody},
+        wallet::{HoldBody, PurseBody, WalletBody},
     },
 };
 use gavel_domain::{
@@ -80,6 +81,9 @@ fn every_request_is_read_from_its_bytes_as_from_its_json() {
     for command in ["auth", "join", "bid", "leave", "time"] {
         assert!(vectors.iter().any(|vector| vector.json[command].is_object()), "no example of {command}");
     }
+    for command in ["join", "leave"] {
+        assert!(vectors.iter().any(|vector| vector.json[command]["wallet"].is_string()), "no example of {command} of a wallet");
+    }
 }
 
 #[test]
@@ -93,10 +97,11 @@ fn every_message_is_written_as_its_bytes_and_its_json() {
     }
     let text = vectors.iter().map(|vector| vector.json.to_string()).collect::<String>();
     let all = "session joined receipt left time events own resync opened bid_placed extended paused resumed changed price_dropped \
-               bid_retracted closed sold unsold cancelled settled";
+               bid_retracted closed sold unsold cancelled settled joined_wallet left_wallet";
     for kind in all.split_whitespace() {
         assert!(text.contains(&format!("\"{kind}\":{{")) || text.contains(&format!("\"{kind}\":[")), "no example of {kind}");
     }
+    assert!(vectors.iter().any(|vector| vector.json["push"]["wallet"].is_string()), "no example of a wallet that is pushed");
 }
 
 /// The server's own message of an example. Where a type has no way from JSON, field by field.
@@ -104,6 +109,9 @@ fn message(json: &Value) -> ServerMessage {
     let id = json["id"].as_i64();
     if let Some(error) = json.get("error") {
         return ServerMessage::Error { id: id.unwrap(), error: error_body(error) };
+    }
+    if let Some(wallet) = json["push"].get("wallet") {
+        return ServerMessage::Wallet(wallet_body(wallet, &json["push"]["items"]));
     }
     if let Some(push) = json.get("push") {
         let what = match only(push, &["lot"]) {
@@ -119,6 +127,8 @@ fn message(json: &Value) -> ServerMessage {
         ("joined", joined) => OkBody::Joined(Box::new(joined_body(joined))),
         ("receipt", receipt) => OkBody::Receipt(get(receipt)),
         ("left", left) => OkBody::Left { lot: get(&left["lot"]) },
+        ("joined_wallet", wallet) => OkBody::JoinedWallet(Box::new(wallet_body(&wallet["bidder"], &wallet["items"]))),
+        ("left_wallet", left) => OkBody::LeftWallet { wallet: get(&left["wallet"]) },
         ("time", time) => OkBody::Time { server_time: get(&time["server_time"]) },
         other => panic!("{other:?}"),
     };
@@ -181,6 +191,19 @@ fn joined_body(joined: &Value) -> JoinedBody {
         events: list(&joined["events"], event),
         server_time: get(&joined["server_time"]),
     }
+}
+
+fn wallet_body(bidder: &Value, items: &Value) -> WalletBody {
+    let hold = |hold: &Value| HoldBody { lot: get(&hold["lot"]), amount: get(&hold["amount"]) };
+    let purse = |purse: &Value| PurseBody {
+        currency: purse["currency"].as_str().unwrap().into(),
+        scale: get(&purse["scale"]),
+        balance: get(&purse["balance"]),
+        held: get(&purse["held"]),
+        available: get(&purse["available"]),
+        holds: list(&purse["holds"], hold),
+    };
+    WalletBody { bidder: get(bidder), items: list(items, purse) }
 }
 
 fn event(json: &Value) -> EventBody {
