@@ -10,7 +10,7 @@ fn a_burst_finds_every_promise_kept() {
     let client = Path::new(env!("CARGO_BIN_EXE_gavel")).with_file_name("gavel-loadtest");
     assert!(client.is_file(), "{} is missing: run the tests of the whole workspace (`cargo test --workspace`)", client.display());
     let server = Setup::new().env("GAVEL__LIMITS__REQUESTS_PER_SECOND", 0).start();
-    for flags in ["--proxy --lots 2", ""] {
+    for flags in ["--proxy --lots 2", "", "--funding wallet --proxy --lots 3"] {
         let results = server.dir().with_file_name("results.json");
         let output = Command::new(&client)
             .args(["burst", "--bidders", "8", "--seconds", "1", "--warmup", "0", "--watchers", "2", "--verify-history"])
@@ -31,5 +31,8 @@ fn a_burst_finds_every_promise_kept() {
         // What the clock of the measured time leaves out: answers that came after it.
         assert!(results["accepted"].as_u64().unwrap() <= checked, "{results}");
         assert!(results["deliveries"].as_u64().unwrap() > 0, "{results}");
+        // Afterwards every wallet holds what its bidder leads with.
+        let wallets = if flags.contains("wallet") { 8 } else { 0 };
+        assert_eq!(results["wallets_checked"].as_u64().unwrap_or(0), wallets, "{results}");
     }
 }
