@@ -35,6 +35,8 @@ mod wallet_admin_import;
 mod wallet_saga;
 mod wallet_saga_input;
 #[cfg(feature = "failpoints")]
+mod wallet_saga_kill;
+#[cfg(feature = "failpoints")]
 mod wallet_saga_panic;
 mod wallet_saga_rules;
 mod wallet_saga_socket;

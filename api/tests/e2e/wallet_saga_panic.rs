@@ -12,19 +12,23 @@ const WALLETS: u16 = 1;
 
 /// A server with a lot, and two bidders with 500 each: `far` has its wallet on another shard than the lot, `near` on the
 /// same. From now on a failpoint counts.
-struct Stage {
-    server: Server,
-    admin: Rest,
-    lot: String,
-    far: String,
-    near: String,
+pub(crate) struct Stage {
+    pub(crate) server: Server,
+    pub(crate) admin: Rest,
+    pub(crate) lot: String,
+    pub(crate) far: String,
+    pub(crate) near: String,
 }
 
 impl Stage {
     #[track_caller]
     fn with(failpoints: &str, fields: impl FnOnce() -> Value) -> Self {
-        let setup = Setup::new().env("GAVEL__ENGINE__SHARDS", 2).env("GAVEL__ENGINE__ARBITERS", 2);
-        let mut server = setup.start();
+        Self::on(Setup::new(), failpoints, fields)
+    }
+
+    #[track_caller]
+    fn on(setup: Setup, failpoints: &str, fields: impl FnOnce() -> Value) -> Self {
+        let mut server = setup.env("GAVEL__ENGINE__SHARDS", 2).env("GAVEL__ENGINE__ARBITERS", 2).start();
         let (far, near) = (bidders_on(WALLETS).next().unwrap(), bidders_on(LOTS).next().unwrap());
         for bidder in [&far, &near] {
             server.admin().grant(bidder, 500);
@@ -39,19 +43,28 @@ impl Stage {
     }
 
     #[track_caller]
-    fn new(failpoints: &str) -> Self {
+    pub(crate) fn new(failpoints: &str) -> Self {
         Self::with(failpoints, || json!({}))
     }
 
-    async fn bidder(&self, name: &str) -> Socket {
+    /// `kill -9`, and a start on the same directory without failpoints.
+    #[track_caller]
+    pub(crate) fn dies(mut self) -> Self {
+        self.server.kill();
+        let server = self.server.setup().env("FAILPOINTS", "").start();
+        let admin = server.admin();
+        Self { server, admin, ..self }
+    }
+
+    pub(crate) async fn bidder(&self, name: &str) -> Socket {
         self.server.bidder(name).await
     }
 
-    fn bid(&self, amount: u64, max: u64) -> Value {
+    pub(crate) fn bid(&self, amount: u64, max: u64) -> Value {
         json!({"lot": self.lot, "bid_id": uuid(), "amount": amount, "max": max})
     }
 
-    fn seen(&self) -> Value {
+    pub(crate) fn seen(&self) -> Value {
         self.admin.lot(&self.lot)
     }
 
@@ -61,7 +74,7 @@ impl Stage {
 }
 
 /// Sends a bid whose outcome may be unknown until it has one.
-async fn resend(socket: &mut Socket, bid: &Value) -> Value {
+pub(crate) async fn resend(socket: &mut Socket, bid: &Value) -> Value {
     let mut again = bid.clone();
     again["retry"] = json!(true);
     socket.bid_as(again).await
@@ -122,6 +135,21 @@ async fn a_hold_whose_lot_panics_at_the_placing_ends() {
     admin.comes_to(far, 500, 0);
     assert_eq!(resend(&mut alice, &bid).await["leading"], true);
     assert_eq!(admin.purse(far).sums(), (500, 300));
+}
+
+#[tokio::test]
+async fn a_hold_of_a_lot_that_has_left_memory_ends() {
+    // As above, and then the lot is cancelled, archived and gone before the wallet asks.
+    let setup = Setup::new().env("GAVEL__ENGINE__EVICT_AFTER_MS", 1).env("GAVEL__ENGINE__CHECKPOINT_MS", 100);
+    let stage = Stage::on(setup, "lot-before-stage=1*panic(boom)->off", || json!({}));
+    let Stage { server, admin, far, lot, .. } = &stage;
+    let live = || admin.get("/v1/cluster").expect(200)["nodes"][0]["lots_live"].as_u64().unwrap();
+    let before = live();
+    stage.bidder(far).await.error(json!({"bid": stage.bid(100, 300)}), "internal").await;
+    server.house().act(lot, "cancel").expect(200);
+    until("the lot to leave memory", || (live() == before - 1).then_some(()));
+    admin.comes_to(far, 500, 0);
+    assert_eq!(stage.seen()["bid_count"], 0);
 }
 
 #[tokio::test]

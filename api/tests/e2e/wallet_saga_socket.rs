@@ -1,6 +1,6 @@
 //! The own wallet over a socket: every change is pushed, whatever made it, to whoever joined and to nobody else.
 
-use crate::kit::{Handshake, Server, Socket};
+use crate::kit::{Handshake, Server, Setup, Socket};
 use serde_json::json;
 
 async fn socket(server: &Server, protocol: &str, sub: &str) -> Socket {
@@ -111,14 +111,30 @@ async fn a_wallet_and_its_lots_are_told_on_one_socket() {
 
 #[tokio::test]
 async fn a_reader_that_stands_still_gets_the_latest_once_it_reads() {
-    let server = Server::start();
+    const LOTS: i64 = 100;
+    const GRANTS: i64 = 700;
+    let setup = Setup::new().env("GAVEL__LIMITS__REQUESTS_PER_SECOND", 0).env("GAVEL__LIMITS__OUTBOUND_QUEUE_BYTES", 65_536);
+    let server = setup.env("GAVEL__LIMITS__SLOW_READER_CLOSE_MS", 0).start();
     let admin = server.admin();
-    let mut alice = Handshake::default().bearer(&server.token("alice", "bidder")).small_buffers().open(&server.address()).await.unwrap();
-    alice.join_wallet("alice").await;
-    for _ in 0..50 {
-        admin.grant("alice", 2);
+    // Many holds, so that a push is long: no buffer of the kernel swallows them all.
+    admin.grant("alice", 100 * LOTS);
+    let mut alice = server.bidder("alice").await;
+    for _ in 0..LOTS {
+        alice.bid(&server.backed(json!({})), 100).await;
     }
-    comes_to(&mut alice, 100, 0).await;
-    alice.catch_up().await;
-    assert!(alice.purses.is_empty(), "nothing older comes after it");
+    let mut stuck = Handshake::default().bearer(&server.token("alice", "bidder")).small_buffers().open(&server.address()).await.unwrap();
+    assert_eq!(stuck.join_wallet("alice").await.sums(), (100 * LOTS, 100 * LOTS));
+    for _ in 0..GRANTS {
+        admin.grant("alice", 1);
+    }
+    let mut read = 0;
+    let mut last = 0;
+    while last < 100 * LOTS + GRANTS {
+        let purse = stuck.purse().await;
+        assert!(purse.balance >= last && purse.holds.len() == usize::try_from(LOTS).unwrap(), "{last} before {purse:?}");
+        (last, read) = (purse.balance, read + 1);
+    }
+    assert!(read < GRANTS, "nothing was left out: {read}");
+    stuck.catch_up().await;
+    assert!(stuck.purses.iter().all(|purse| purse.balance == last), "nothing older comes after it");
 }
