@@ -2,7 +2,7 @@
 
 use super::{
     lot::{LotActor, Mail, Restored, Stop},
-    outputs::{Output, release},
+    outputs::Output,
     rebuild::Rebuilds,
     shard::Shard,
     wallet::{WalletActor, WalletMail, WalletRestored},
@@ -52,11 +52,6 @@ impl Shard {
         self.wallets.attempts.set(0);
         for (bidder, wallet) in wallets {
             self.node.directory.insert_wallet(bidder.clone());
-            // Who watches it may have missed something.
-            let workers = self.wallets.watchers.borrow().get(&bidder).copied().unwrap_or(0);
-            if workers != 0 {
-                release([Output::Wallet { view: Arc::new(wallet.view()), workers }], &self.node);
-            }
             self.start_wallet(bidder, Some(Box::new(wallet)));
         }
     }
