@@ -39,6 +39,11 @@ pub(super) struct Purse {
 }
 
 impl Purse {
+    /// Whether this is the wallet that was joined.
+    pub(super) fn is_of(&self, wallet: &str) -> bool {
+        self.joined.borrow().as_ref().is_some_and(|joined| joined.as_str() == wallet)
+    }
+
     /// Whether a push waits for room.
     pub(super) fn is_behind(&self) -> bool {
         self.waiting.borrow().is_some()

@@ -143,7 +143,9 @@ impl Session {
                 link.ok(id, OkBody::Left { lot: leave.lot });
             }
             ClientRequest::LeaveWallet(leave) => {
-                self.hub.leave_wallet(&link);
+                if link.purse.is_of(&leave.wallet) {
+                    self.hub.leave_wallet(&link);
+                }
                 link.ok(id, OkBody::LeftWallet { wallet: leave.wallet });
             }
             _ if link.in_flight.get() >= self.hub.limits.in_flight_per_socket => {

@@ -2,13 +2,13 @@
 //! wallet that is slow. Lots live on one shard and thread, most wallets on another, so that either side breaks alone.
 //! `docs/decisions` tabulates what is shown here.
 
-use crate::kit::{Rest, Server, Setup, Socket, bidders_on, captures, in_ms, now_ms, parse_ms, passed, until, uuid};
+use crate::kit::{Rest, SHARDS, Server, Setup, Socket, bidders_on, captures, in_ms, now_ms, parse_ms, passed, until, uuid};
 use serde_json::{Value, json};
 
 /// Lots live here.
 const LOTS: u16 = 0;
 /// And most wallets here.
-const WALLETS: u16 = 1;
+const WALLETS: u16 = 33;
 
 /// A server with a lot, and two bidders with 500 each: `far` has its wallet on another shard than the lot, `near` on the
 /// same. From now on a failpoint counts.
@@ -28,7 +28,7 @@ impl Stage {
 
     #[track_caller]
     fn on(setup: Setup, failpoints: &str, fields: impl FnOnce() -> Value) -> Self {
-        let mut server = setup.env("GAVEL__ENGINE__SHARDS", 2).env("GAVEL__ENGINE__ARBITERS", 2).start();
+        let mut server = setup.env("GAVEL__ENGINE__SHARDS", SHARDS).env("GAVEL__ENGINE__ARBITERS", 2).start();
         let (far, near) = (bidders_on(WALLETS).next().unwrap(), bidders_on(LOTS).next().unwrap());
         for bidder in [&far, &near] {
             server.admin().grant(bidder, 500);
@@ -135,6 +135,26 @@ async fn a_hold_whose_lot_panics_at_the_placing_ends() {
     admin.comes_to(far, 500, 0);
     assert_eq!(resend(&mut alice, &bid).await["leading"], true);
     assert_eq!(admin.purse(far).sums(), (500, 300));
+}
+
+#[tokio::test]
+async fn a_panic_at_a_placing_loses_none_of_those_that_wait_behind_it() {
+    let stage = Stage::new("lot-before-stage=1*panic(boom)->off");
+    let Stage { far, .. } = &stage;
+    let mut alice = stage.bidder(far).await;
+    let mut asked = Vec::new();
+    for n in 0..20 {
+        asked.push(alice.send(json!({"bid": stage.bid(100, 100 + n)})).await);
+    }
+    let mut lost = 0;
+    for id in asked {
+        match alice.reply(id).await {
+            Ok(_) => {}
+            Err(error) if error["code"] == "internal" => lost += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!((lost, stage.seen()["bid_count"].as_u64()), (1, Some(19)));
 }
 
 #[tokio::test]

@@ -40,14 +40,17 @@ async fn a_wallet_is_pushed(protocol: &str) {
     assert_eq!(alice.purse().await.sums(), (200, 0));
     // As REST has it, and as a later join has it.
     assert_eq!(alice.join_wallet("alice").await, admin.purse("alice"));
+    alice.ok(json!({"leave": {"wallet": "somebody-else"}})).await;
+    admin.grant("alice", 1);
+    assert_eq!(alice.purse().await.sums(), (201, 0), "that was not this wallet");
     let left = alice.ok(json!({"leave": {"wallet": "alice"}})).await;
     assert_eq!(left, json!({"left_wallet": {"wallet": "alice"}}));
     admin.grant("alice", 1);
     alice.catch_up().await;
     assert!(alice.purses.is_empty() && bob.purses.is_empty(), "who has left, or never came, is told nothing");
-    assert_eq!(alice.join_wallet("alice").await.sums(), (201, 0));
+    assert_eq!(alice.join_wallet("alice").await.sums(), (202, 0));
     admin.grant("alice", 1);
-    assert_eq!(alice.purse().await.sums(), (202, 0));
+    assert_eq!(alice.purse().await.sums(), (203, 0));
 }
 
 #[tokio::test]

@@ -72,9 +72,11 @@ impl LotActor {
         self.at_desk(ctx, |desk| desk.tick_due(now));
     }
 
-    /// Places the bids whose turn it is.
-    fn take_turns(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
-        while let Some((attempt, refused)) = self.attempts.ready(now) {
+    /// Places the bids whose turn it is; while the lot is being rebuilt, none.
+    pub(super) fn take_turns(&mut self, now: Timestamp, ctx: &mut Context<Self>) {
+        while self.seat.live().is_some()
+            && let Some((attempt, refused)) = self.attempts.ready(now)
+        {
             self.shard.begin();
             self.conclude(attempt, refused, ctx);
         }

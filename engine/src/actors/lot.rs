@@ -255,7 +255,9 @@ impl Handler<Restored> for LotActor {
             return;
         }
         self.timer = None;
-        for mail in self.seat.restore(lot) {
+        let waiting = self.seat.restore(lot);
+        self.take_turns(self.shard.now(), ctx);
+        for mail in waiting {
             self.serve(mail, ctx);
         }
         self.set_timer(ctx);

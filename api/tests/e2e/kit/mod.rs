@@ -20,7 +20,7 @@ pub(crate) use rng::Rng;
 pub(crate) use server::{Finished, Server, Setup, gavel};
 pub(crate) use socket::{Handshake, News, Socket};
 pub(crate) use tokens::{Claims, forge, unsigned};
-pub(crate) use wallets::{Purse, backed_with, bidders_on, captures};
+pub(crate) use wallets::{Purse, SHARDS, backed_with, bidders_on, captures};
 
 use std::time::{Duration, Instant};
 

@@ -130,10 +130,10 @@ impl Server {
         self.house().create(&backed_with(fields))["id"].as_str().unwrap().to_owned()
     }
 
-    /// A new lot of these that lives on a shard (of two).
+    /// A new lot of these that lives on a shard (of [`SHARDS`]).
     #[track_caller]
     pub(crate) fn backed_on(&self, shard: u16, fields: &Value) -> String {
-        let new = || Some(self.backed(fields.clone())).filter(|lot| shard_of(lot.parse().unwrap(), 2).0 == shard);
+        let new = || Some(self.backed(fields.clone())).filter(|lot| shard_of(lot.parse().unwrap(), SHARDS).0 == shard);
         std::iter::repeat_with(new).flatten().next().unwrap()
     }
 }
@@ -145,9 +145,12 @@ pub(crate) fn backed_with(fields: Value) -> Value {
     lot
 }
 
-/// Names of bidders whose wallets live on a shard (of two).
+/// So many that wallets live on two of them, 0 and 33.
+pub(crate) const SHARDS: u16 = 64;
+
+/// Names of bidders whose wallets live on a shard (of [`SHARDS`]).
 pub(crate) fn bidders_on(shard: u16) -> impl Iterator<Item = String> {
-    let on = move |name: &String| shard_of_wallet(&BidderId::try_from(name.as_str()).unwrap(), 2).0 == shard;
+    let on = move |name: &String| shard_of_wallet(&BidderId::try_from(name.as_str()).unwrap(), SHARDS).0 == shard;
     (0..).map(|n| format!("bidder-{n}")).filter(on)
 }
 
