@@ -2,11 +2,11 @@
 //! winner pays. Which claims end when is the domain's matter ([`gavel_domain::claims`]).
 
 use super::{
-    desk::{Answer, Desk},
+    desk::{Answer, Desk, Waiter},
     lot::LotActor,
     seat::Seat,
 };
-use crate::{delivery::reply::ReplyTo, limits, request::Reply};
+use crate::{limits, request::Reply};
 use actix::{AsyncContext as _, Context};
 use gavel_domain::{
     claims::{Attempt, Letter, TURN_WAITS},
@@ -18,22 +18,13 @@ use gavel_domain::{
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// A bid whose wallet has not answered by then is given up: `unavailable`.
 const PATIENCE: Millis = Millis(2000);
 /// How often attempts and debts are looked at, while there are any.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// Who waits for a bid.
-pub(crate) struct Waiter {
-    pub(super) reply: ReplyTo,
-    /// The client has sent it before.
-    pub(super) retry: bool,
-    /// When it was admitted.
-    pub(super) since: Instant,
-}
 
 impl LotActor {
     /// A bid that would be accepted: its wallet must hold its maximum first.

@@ -1,8 +1,11 @@
 //! A lot and its shard, for the span of one request: asks the rules, applies what they decide, stages
 //! it with what must be told.
 
-use super::{backing::Waiter, outputs::Output, shard::Shard};
-use crate::request::{Ask, Joined, KeyRequest, LotAnswer, Reply};
+use super::{outputs::Output, shard::Shard};
+use crate::{
+    delivery::reply::ReplyTo,
+    request::{Ask, Joined, KeyRequest, LotAnswer, Reply},
+};
 use gavel_domain::{
     claims::{Attempt, Attempts},
     command::{Command, PlaceBid},
@@ -14,7 +17,16 @@ use gavel_domain::{
     time::Timestamp,
     wallet::command::WalletReject,
 };
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Instant};
+
+/// Who waits for a bid.
+pub(crate) struct Waiter {
+    pub(super) reply: ReplyTo,
+    /// The client has sent it before.
+    pub(super) retry: bool,
+    /// When it was admitted.
+    pub(super) since: Instant,
+}
 
 /// What a request comes to.
 pub(super) enum Answer {

@@ -7,8 +7,7 @@
 
 use super::{
     admission::Admitted,
-    backing::Waiter,
-    desk::{Answer, Desk},
+    desk::{Answer, Desk, Waiter},
     outputs::Output,
     seat::{Seat, Served},
     shard::Shard,

@@ -2,7 +2,7 @@
 
 use super::{
     fault::{OutOfRange, from_i64, to_i64},
-    project::{Insert, ProjectFault},
+    insert::{Insert, ProjectFault},
     rows::Bound,
 };
 use gavel_domain::{

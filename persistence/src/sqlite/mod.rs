@@ -7,6 +7,7 @@
 mod checkpoint;
 mod connect;
 mod fault;
+mod insert;
 mod journal;
 mod ledger;
 mod lock;

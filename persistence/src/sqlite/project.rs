@@ -1,10 +1,9 @@
 //! The tables in `tables.db`, write side: one projection of many shards is one transaction.
-//!
-//! Rows go in with many to a statement; what one row costs is mostly the binding of its columns.
 
 use super::{
     connect::Place,
-    fault::{Fault, OutOfRange, failed, to_i64},
+    fault::{Fault, failed, to_i64},
+    insert::{Insert, ProjectFault},
     ledger,
     rows::{Bound, bind_sealed, id_numbers, read_mark},
     tables::{MOST_SEQ, SEQ_BITS, Writing, finger, lot_id, status_text},
@@ -21,48 +20,11 @@ use gavel_engine::ports::{
     format::{Format as _, Mark, Sealed},
     tables::{ProjectError, Projection},
 };
-use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
 use std::{
     collections::HashMap,
     sync::{Arc, LazyLock},
 };
-
-/// Rows in a statement: as many of the first as fit, then of the next. Few sizes, so that each is
-/// prepared once. SQLite takes 32,766 values at most.
-const ROWS: [usize; 4] = [512, 64, 8, 1];
-
-/// A statement that inserts many rows.
-pub(super) struct Insert([Arc<str>; ROWS.len()]);
-
-impl Insert {
-    pub(super) fn new(head: &str, columns: usize, tail: &str) -> Self {
-        let row = format!("({})", vec!["?"; columns].join(", "));
-        Self(ROWS.map(|rows| format!("{head} VALUES {} {tail}", vec![row.as_str(); rows].join(", ")).into()))
-    }
-
-    /// Inserts all of `rows`; gives what the statements return.
-    pub(super) async fn run<T>(
-        &self,
-        conn: &mut SqliteConnection,
-        rows: &[T],
-        bind: impl for<'q> Fn(Bound<'q>, &T) -> Result<Bound<'q>, ProjectFault>,
-    ) -> Result<Vec<SqliteRow>, ProjectFault> {
-        let mut returned = Vec::new();
-        let mut left = rows;
-        for (size, sql) in ROWS.into_iter().zip(&self.0) {
-            while left.len() >= size {
-                let (chunk, rest) = left.split_at(size);
-                left = rest;
-                let mut query = sqlx::query(AssertSqlSafe(Arc::clone(sql)));
-                for row in chunk {
-                    query = bind(query, row)?;
-                }
-                returned.extend(query.fetch_all(&mut *conn).await?);
-            }
-        }
-        Ok(returned)
-    }
-}
 
 static LOTS: LazyLock<Insert> = LazyLock::new(|| {
     Insert::new(
@@ -84,21 +46,6 @@ static BIDS: LazyLock<Insert> = LazyLock::new(|| {
 static EVENTS: LazyLock<Insert> = LazyLock::new(|| Insert::new("INSERT INTO events (place, epoch, at, kind, record)", 5, ""));
 static ARCHIVE: LazyLock<Insert> =
     LazyLock::new(|| Insert::new("INSERT INTO archive (shard, epoch, number, previous, hash, bytes)", 6, ""));
-
-/// Why nothing was written.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ProjectFault {
-    #[error("the cursor of shard {0} has moved")]
-    CursorMoved(ShardId),
-    #[error("{0}")]
-    Misfit(String),
-    #[error(transparent)]
-    Range(#[from] OutOfRange),
-    #[error(transparent)]
-    Row(#[from] super::rows::RowError),
-    #[error(transparent)]
-    Sqlx(#[from] sqlx::Error),
-}
 
 /// Writes projections, all or nothing.
 pub(super) async fn project(

@@ -2,10 +2,10 @@
 //! all that it is about, and none does anything twice.
 
 use crate::{
-    claims::LotWord,
+    claims::{Capture, LotWord},
     ids::{AttemptId, BidderId, LotId, ShardId, shard_of, shard_of_wallet},
     money::Amount,
-    wallet::command::{Capture, WalletReject},
+    wallet::command::WalletReject,
 };
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! What can be asked of a wallet, and why it refuses.
 
 use crate::{
-    claims::LotWord,
-    ids::{AttemptId, BidId, LotId, OperationId},
+    claims::{Capture, LotWord},
+    ids::{AttemptId, LotId, OperationId},
     money::{Amount, SignedAmount},
     wallet::decay::Decay,
 };
@@ -35,19 +35,6 @@ pub enum WalletCommand {
     Capture(Capture),
     /// An administrator, or a rule, changes the balance.
     Adjust(Adjustment),
-}
-
-/// The price of a lot that was won.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Capture {
-    /// The lot.
-    pub lot: LotId,
-    /// Its currency.
-    pub currency: Arc<str>,
-    /// What the winner pays.
-    pub price: Amount,
-    /// The winning bid, where the lot still knows it.
-    pub bid: Option<BidId>,
 }
 
 /// A change of the balance that is no sale.

@@ -14,11 +14,12 @@ pub mod purse;
 pub mod view;
 
 use crate::{
+    claims::Capture,
     ids::{AttemptId, BidderId, Epoch, LotId, Position, Seq},
     money::{Amount, SignedAmount},
     time::Timestamp,
     wallet::{
-        command::{Adjustment, Capture, Change, WalletCommand, WalletReject},
+        command::{Adjustment, Change, WalletCommand, WalletReject},
         event::{LedgerEntry, LedgerKind, WalletEvent, WalletRecorded},
         operations::{Known, Operations},
         purse::Purse,

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::{
-    claims::LotWord,
+    claims::{Capture, LotWord},
     ids::{AttemptId, Epoch, LotId, OperationId, Seq},
     wallet::{
-        command::{Adjustment, Capture, Change},
+        command::{Adjustment, Change},
         decay::Decay,
     },
 };
