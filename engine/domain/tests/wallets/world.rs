@@ -157,7 +157,12 @@ impl World {
         match self.dice.below(1000) {
             0..250 => self.bid(),
             250..280 => self.resend(),
-            280..600 => self.deliver(),
+            280..600 => {
+                // The post is faster than the world.
+                for _ in 0..1 + self.dice.below(6) {
+                    self.deliver();
+                }
+            }
             600..760 => self.write(),
             760..800 => {
                 let n = self.dice.below(LOTS);
@@ -171,7 +176,7 @@ impl World {
             }
             800..808 => self.by_hand(),
             808..850 => self.administer(),
-            850..862 => {
+            850..854 => {
                 let n = self.dice.below(usize::from(SHARDS));
                 self.clerks[n].sweep();
             }
