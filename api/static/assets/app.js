@@ -9,7 +9,7 @@ import { hue } from "./format.js";
 import { listPage } from "./list-page.js";
 import { lotPage } from "./lot-page.js";
 import { afterSignIn, route, signInFor } from "./routes.js";
-import { LOGIN, signInPage } from "./sign-in-page.js";
+import { signInPage } from "./sign-in-page.js";
 import { walletPage } from "./wallet-page.js";
 import { Wallet } from "./wallet.js";
 
@@ -134,18 +134,13 @@ function signOut() {
 
 wallet.on(() => show(walletLink, Boolean(wallet.kept) && me() !== null));
 
-/** Only where nobody is known yet, and only if the server offers it. */
-async function offerSignIn(link) {
-  if (await rest.exists(LOGIN)) show(link, true);
-}
-
 client.on("state", (state, detail) => {
   clearInterval(waitTimer);
   linkState.dataset.state = state;
   show(banner, state === "stopped" && detail.code !== 1000);
   if (state === "connecting") say("Connecting…");
   if (state === "online") say("Live");
-  if (state === "online" && client.session === null) offerSignIn(signInLink);
+  show(signInLink, state === "online" && client.session === null);
   if (state === "waiting") countDown(detail.retryAt);
   if (state === "denied") {
     say("No access");
@@ -154,8 +149,10 @@ client.on("state", (state, detail) => {
   if (state === "stopped") {
     say("Disconnected");
     banner.replaceChildren(
-      el("span", {}, STOPPED[detail.code] ?? "The server ended this connection."),
-      el("button", { type: "button", onclick: () => client.connect() }, "Connect again"),
+      el("span", {}, stoppedWords(detail.code)),
+      detail.code === 4503 && credentials.fromSignIn
+        ? el("a", { href: signInFor(location.pathname) }, "Sign in")
+        : el("button", { type: "button", onclick: () => client.connect() }, "Connect again"),
     );
   }
 });
@@ -165,6 +162,11 @@ const STOPPED = {
   4502: "This connection went over a limit of the server.",
   4503: "Your access was withdrawn. Ask for a new link.",
 };
+
+function stoppedWords(code) {
+  if (code === 4503 && credentials.fromSignIn) return "Your sign-in was ended.";
+  return STOPPED[code] ?? "The server ended this connection.";
+}
 
 function say(text) {
   setText(linkState.querySelector(".link-text"), text);
@@ -190,10 +192,9 @@ document.addEventListener("visibilitychange", () => {
 // ---- without a welcome ----
 
 function doorPage() {
-  context.title("Ask for a link");
-  const { token } = credentials;
-  const signIn = el("p", { hidden: true }, el("a", { id: "door-sign-in", href: signInFor(location.pathname) }, "Sign in with your name and password"));
-  offerSignIn(signIn);
+  const { token, fromSignIn } = credentials;
+  const [headline, words] = doorWords(token, fromSignIn);
+  context.title(headline);
   const field = el("input", { id: "door-link", autocomplete: "off", spellcheck: "false", placeholder: "https://…/#token=…" });
   const enter = (event) => {
     event.preventDefault();
@@ -204,17 +205,21 @@ function doorPage() {
     location.reload();
   };
   return el("section.door", { "data-page": "door" },
-    el("h1", {}, token ? "This link no longer works" : "You need a link to come in"),
-    el("p", {}, token
-      ? "Links are valid for a limited time. Ask whoever runs the auction for a new one."
-      : "This auction is for invited guests. Ask whoever runs it for your personal link, and open it in this browser."),
-    signIn,
+    el("h1", {}, headline),
+    el("p", {}, words),
+    el("p", {}, el(fromSignIn ? "a.primary" : "a", { id: "door-sign-in", href: signInFor(location.pathname) }, fromSignIn ? "Sign in again" : "Sign in with your name and password")),
     el("form", { onsubmit: enter },
       el("label", { for: "door-link" }, "Have a link or an access token already?"),
       el("div.field", {}, field),
       el("div.actions", {},
-        el("button.primary", { type: "submit" }, "Come in"),
-        token ? el("button.quiet", { type: "button", onclick: signOut }, "Forget the old one") : null)));
+        el(fromSignIn ? "button.secondary" : "button.primary", { type: "submit" }, "Come in"),
+        token && !fromSignIn ? el("button.quiet", { type: "button", onclick: signOut }, "Forget the old one") : null)));
+}
+
+function doorWords(token, fromSignIn) {
+  if (fromSignIn) return ["Your sign-in has ended", "Nothing is lost: bids that you placed still count. Sign in again to go on."];
+  if (token) return ["This link no longer works", "Links are valid for a limited time. Ask whoever runs the auction for a new one."];
+  return ["Come in to bid", "This auction is for invited guests. Sign in, or ask whoever runs it for your personal link and open it in this browser."];
 }
 
 draw();

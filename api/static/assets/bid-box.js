@@ -19,7 +19,8 @@ export function bidBox({ client, wallet, me, role }) {
   // That one leads is said beside the price.
   const standing = el("p.standing", { role: "status", id: "standing" });
   const own = el("p.own", { id: "own-max" });
-  const funds = el("p.wallet", { id: "wallet", hidden: true });
+  const fundsText = el("span");
+  const funds = el("p.wallet", { id: "wallet", hidden: true }, fundsText, " ", el("a", { href: "/wallet" }, "My wallet"));
   const note = el("p.bid-note", { id: "bid-note" });
 
   const amount = el("input", { id: "bid-amount", name: "amount", inputmode: "decimal", autocomplete: "off", spellcheck: "false", "aria-describedby": "bid-hint bid-error", oninput: () => typed(), onkeydown: arrows });
@@ -44,7 +45,7 @@ export function bidBox({ client, wallet, me, role }) {
   const done = el("p.done", { id: "bid-done", role: "status" });
   const form = el("form.bid-form", { novalidate: true, "aria-label": "Place a bid", onsubmit: send }, amountPart, maxPart, submit, el("div.answer", {}, error, done));
   const dialog = el("dialog.confirm", { "aria-labelledby": "confirm-title" });
-  const element = el("div.bid-box", { id: "bid-box" }, standing, own, note, form, buy, funds, dialog);
+  const element = el("div.bid-box", { id: "bid-box" }, standing, own, note, funds, form, buy, dialog);
 
   const stop = [client.on("state", () => lot && draw()), wallet.on(() => lot && draw())];
 
@@ -113,8 +114,8 @@ export function bidBox({ client, wallet, me, role }) {
 
   function noteText(bidder, open) {
     if (!bidder) {
-      if (role() === null) return client.state !== "online" ? "" : "You are watching. To bid, open the page with your personal link.";
-      return role() === "viewer" ? "You are watching. Your link does not allow bidding." : `You are here as ${role()}; bidding takes a bidder's link.`;
+      if (role() === null) return client.state !== "online" ? "" : "You are watching. To bid, sign in or open your personal link.";
+      return role() === "viewer" ? "You are watching. As a viewer you can't bid." : `You are here as ${role()}; only bidders bid.`;
     }
     if (lot.status === "scheduled") return "Bidding has not opened yet.";
     if (lot.status === "paused") return "Bidding is paused. It goes on with the time that was left.";
@@ -264,7 +265,7 @@ export function bidBox({ client, wallet, me, role }) {
     if (lot.funding === "wallet") wallet.refresh();
   }
 
-  const fundsNow = () => fundsFor(lot, wallet.item(lot.currency.code), me());
+  const fundsNow = () => (me() === null ? null : fundsFor(lot, wallet.item(lot.currency.code)));
   const left = () => fundsNow()?.left ?? null;
 
   function drawFunds() {
@@ -273,8 +274,13 @@ export function bidBox({ client, wallet, me, role }) {
     if (now === null) return;
     const limit = lot.rules.proxy ? parseAmount(max.value, lot.currency.scale).value : undefined;
     const most = limit ?? (raising() ? 0 : (parseAmount(amount.value, lot.currency.scale).value ?? 0));
-    setText(funds, `You can bid up to ${say(now.left)}${now.here > 0 ? `, with the ${say(now.here)} your lead holds here` : ""}.`);
+    setText(fundsText, fundsWords(now));
     funds.classList.toggle("warn", form.hidden ? now.left < lot.minimum_bid && !leads() : most > now.left);
+  }
+
+  function fundsWords({ left: most, here }) {
+    if (most === 0) return `This lot is paid from your wallet, and no ${lot.currency.code} is available there.`;
+    return `Paid from your wallet: you can bid up to ${say(most)}${here > 0 ? `, with the ${say(here)} your lead holds here` : ""}.`;
   }
 
   return { element, update, close: () => stop.forEach((off) => off()) };

@@ -4,7 +4,7 @@
 import { backoff } from "./gavel-clock.js";
 
 const TOKEN = "gavel.token";
-const REFRESH = "gavel.refresh"; // {refresh_token, expires_at}: of the access token, on the local clock
+const REFRESH = "gavel.refresh"; // {refresh_token, expires_at}: of the access token, on the local clock; {ended} once it is refused
 /** How long before its end a token is renewed, ms; less for one that lives shortly. */
 const BEFORE_END_MS = 60_000;
 /** A browser's timer holds no longer wait than this, ms. */
@@ -21,6 +21,7 @@ export class Credentials {
   #random;
   #renewed;
   #refresh = null;
+  #ended = false;
   #renewing = null;
   #cancel = null;
   #failures = 0;
@@ -35,11 +36,17 @@ export class Credentials {
     this.#random = random;
     this.#use(this.#read(TOKEN));
     this.#refresh = this.token ? parsed(this.#read(REFRESH)) : null;
+    this.#ended = this.#refresh === null && this.token !== null && this.#read(REFRESH) !== null;
   }
 
   /** Whether the token came from a sign-in, which can be ended. */
   get signedIn() {
     return this.#refresh !== null;
+  }
+
+  /** Whether the token came from a sign-in, also one that has ended meanwhile; else it came from a link. */
+  get fromSignIn() {
+    return this.signedIn || this.#ended;
   }
 
   /** A token from a link takes the place of everything before. */
@@ -67,6 +74,7 @@ export class Credentials {
     this.#cancel?.();
     this.#cancel = null;
     this.#refresh = null;
+    this.#ended = false;
     this.#use(null);
     this.#write(TOKEN, null);
     this.#write(REFRESH, null);
@@ -100,7 +108,8 @@ export class Credentials {
       if (error.status >= 400 && error.status < 500 && error.status !== 429) {
         // It is worth nothing any more; the access token still is, to its end.
         this.#refresh = null;
-        this.#write(REFRESH, null);
+        this.#ended = true;
+        this.#write(REFRESH, JSON.stringify({ ended: true }));
       } else {
         this.#schedule(error.retry_after_ms ?? 1_000 + backoff(this.#failures++, this.#random));
       }

@@ -72,7 +72,7 @@ export function outcomeWords(lot, me) {
   if (sold) {
     const price = money(sold.price, lot.currency);
     return sold.winner === me
-      ? { headline: `You won for ${price}`, detail: "The hammer is down; the lot is yours.", won: true }
+      ? { headline: `You won for ${price}`, detail: lot.funding === "wallet" && lot.settled ? "Paid from your wallet; the lot is yours." : "The hammer is down; the lot is yours.", won: true }
       : { headline: `Sold for ${price}`, detail: `to ${sold.winner}`, won: false };
   }
   const reason = lot.outcome?.unsold?.reason;

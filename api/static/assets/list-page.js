@@ -1,10 +1,12 @@
 // The list of lots: live ones as cards that follow every bid over the one connection, then what comes and what was.
 
 import { arrange, el, flash, setText, show } from "./dom.js";
-import { clockTime, count, countdown, hue, money, outcomeWords, statusName } from "./format.js";
-import { standing } from "./gavel-client.js";
+import { count } from "./format.js";
+import { lotCard } from "./lot-card.js";
 import { ENDED, ENDED_SHOWN, LIVE, LotList, byClose, byEnd, byOpening } from "./lot-list.js";
 
+/** Cards of a section until more are asked for. */
+const SHOWN = 200;
 /** The protocol's default bound on joined lots a socket. */
 const JOINED_AT_MOST = 128;
 const REFRESH_MS = 15_000;
@@ -18,6 +20,8 @@ const SECTIONS = [
 export function listPage({ client, rest, me, title }) {
   title("Lots");
   const cards = new Map(); // lot id → card
+  const limits = { open: SHOWN, scheduled: SHOWN, ended: ENDED_SHOWN };
+  let shown = []; // the cards that are on the page
   const joined = new Set(); // what can still change is joined; the rest is read now and then
   const seenEnding = new Map(); // lot id → when it ended, ms
   const list = new LotList(rest);
@@ -26,9 +30,10 @@ export function listPage({ client, rest, me, title }) {
     const grid = el("ul.cards", { role: "list" });
     const empty = section.empty ? el("p.empty", { hidden: true }, section.empty) : null;
     const number = el("span.number");
+    const more = el("button.quiet", { type: "button", hidden: true, onclick: () => showMore(section.key) }, "Show more");
     const element = el(`section.lots.lots-${section.key}`, { hidden: true, "aria-labelledby": `lots-${section.key}`, data: { section: section.key } },
-      el("h2", { id: `lots-${section.key}` }, section.title, " ", number), grid, empty);
-    return { ...section, grid, empty, number, element };
+      el("h2", { id: `lots-${section.key}` }, section.title, " ", number), grid, more, empty);
+    return { ...section, grid, more, empty, number, element };
   });
   const element = el("div.list-page", { "data-page": "list" },
     el("h1", {}, "Lots"), notice, sections.map((section) => section.element));
@@ -45,12 +50,13 @@ export function listPage({ client, rest, me, title }) {
   const refreshing = setInterval(() => document.visibilityState === "visible" && refresh(), REFRESH_MS);
   const ticking = setInterval(() => {
     const now = client.serverNow();
-    for (const card of cards.values()) card.tick(now);
+    for (const card of shown) card.tick(now);
   }, 200);
   refresh();
 
   async function refresh() {
-    if (reading) return;
+    // A visitor without a token may not be let in at all: the connection finds out first.
+    if (reading || (rest.token === null && client.state !== "online")) return;
     reading = true;
     try {
       const known = [...cards.values()].filter((card) => LIVE.includes(card.lot.status) && client.lot(card.lot.id) === null);
@@ -85,7 +91,6 @@ export function listPage({ client, rest, me, title }) {
     const moved = !card || card.lot.status !== lot.status;
     if (!card) cards.set(lot.id, (card = lotCard(lot, me)));
     card.draw(lot);
-    card.tick(client.serverNow());
     if (change?.events.some((event) => "bid_placed" in event)) flash(card.element, "bumped");
     const end = change?.events.findLast((event) => "closed" in event || "cancelled" in event);
     if (end) seenEnding.set(lot.id, Date.parse(end.at));
@@ -98,14 +103,26 @@ export function listPage({ client, rest, me, title }) {
     client.leave(id);
   }
 
+  function showMore(key) {
+    limits[key] += SHOWN;
+    sortOut();
+  }
+
   function sortOut() {
-    const order = { open: byClose, scheduled: byOpening, ended: byEnd(client.serverNow(), (lot) => seenEnding.get(lot.id)) };
+    const now = client.serverNow();
+    shown = [];
+    const order = { open: byClose, scheduled: byOpening, ended: byEnd(now, (lot) => seenEnding.get(lot.id)) };
     for (const section of sections) {
       const here = [...cards.values()].filter((card) => section.statuses.includes(card.lot.status))
         .sort((a, b) => order[section.key](a.lot, b.lot));
-      const shown = section.key === "ended" ? here.slice(0, ENDED_SHOWN) : here;
-      for (const card of here.slice(shown.length)) cards.delete(card.lot.id);
-      arrange(section.grid, shown.map((card) => card.element));
+      const visible = here.slice(0, limits[section.key]);
+      const hidden = here.slice(visible.length);
+      if (section.key === "ended") for (const card of hidden) cards.delete(card.lot.id);
+      arrange(section.grid, visible.map((card) => card.element));
+      for (const card of visible) card.tick(now);
+      shown.push(...visible);
+      show(section.more, hidden.length > 0 && section.key !== "ended");
+      setText(section.more, `Show more (${count(hidden.length, "lot")} not shown)`);
       setText(section.number, here.length > 0 && section.key !== "ended" ? String(here.length) : "");
       if (section.empty) show(section.empty, here.length === 0);
       show(section.element, here.length > 0 || section.empty !== null);
@@ -121,69 +138,4 @@ export function listPage({ client, rest, me, title }) {
   }
 
   return { element, unmount };
-}
-
-function lotCard(first, me) {
-  const status = el("span.pill");
-  const timer = el("span.card-time");
-  const name = el("h3");
-  const label = el("span.label");
-  const price = el("span.card-price");
-  const dot = el("span.name-dot", { "aria-hidden": "true" });
-  const leader = el("span.card-leader-name");
-  const leaderLine = el("p.card-leader", {}, dot, leader);
-  const bids = el("span.card-bids");
-  const element = el("li.card", { data: { lot: first.id } },
-    el("a.card-link", { href: `/lots/${first.id}` },
-      el("div.card-top", {}, status, timer),
-      name,
-      el("div.card-foot", {}, el("p.card-amount", {}, label, price), el("div.card-side", {}, leaderLine, bids))));
-
-  const card = { element, lot: first, draw, tick };
-
-  function draw(lot) {
-    card.lot = lot;
-    const leads = lot.leader !== null && lot.leader === me();
-    const out = standing(lot, me()) === "outbid";
-    element.dataset.status = lot.status;
-    element.dataset.stand = leads ? "leads" : out ? "outbid" : "";
-    status.dataset.status = lot.status;
-    setText(status, statusName(lot.status));
-    setText(name, lot.title);
-    drawAmount(lot);
-    show(leaderLine, lot.leader !== null && lot.status !== "cancelled");
-    dot.setAttribute("class", `name-dot hue-${hue(lot.leader ?? "")}`);
-    setText(leader, leads ? (lot.status === "closed" ? "You" : "You lead") : out ? `Outbid by ${lot.leader}` : (lot.leader ?? ""));
-    setText(bids, lot.status === "scheduled" ? "" : count(lot.bid_count, "bid"));
-  }
-
-  function drawAmount(lot) {
-    const sold = lot.outcome?.sold;
-    if (lot.status === "closed") {
-      setText(label, sold ? "Sold for" : "Outcome");
-      setText(price, sold ? money(sold.price, lot.currency) : outcomeWords(lot, null).headline);
-      return;
-    }
-    setText(label, lot.status === "cancelled" && lot.price !== null ? "Last price" : lot.price === null ? "Starts at" : "Price");
-    setText(price, money(lot.price ?? lot.rules.start_price, lot.currency));
-  }
-
-  function tick(now) {
-    const { lot } = card;
-    const to = lot.status === "scheduled" ? lot.opens_at : lot.closes_at;
-    let text = "";
-    let urgency = "";
-    if (lot.status === "open" && to === null) text = "By the hammer";
-    else if (lot.status === "paused") text = lot.remaining_ms != null ? `${countdown(lot.remaining_ms)} left` : "";
-    else if (lot.status === "open" || lot.status === "scheduled") {
-      const left = Date.parse(to) - now;
-      text = left > 0 ? (lot.status === "open" ? countdown(left) : `in ${countdown(left)}`) : lot.status === "open" ? "Closing…" : "Opening…";
-      if (lot.status === "open") urgency = left < 10_000 ? "now" : left < 60_000 ? "soon" : "";
-    } else if (lot.status === "closed" && to && Date.parse(to) <= now) text = clockTime(to, now);
-    setText(timer, text);
-    if (timer.dataset.urgency !== urgency) timer.dataset.urgency = urgency;
-  }
-
-  draw(first);
-  return card;
 }

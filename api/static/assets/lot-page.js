@@ -35,7 +35,8 @@ export function lotPage({ client, rest, wallet, me, role, announce, title }, id)
   const reserve = el("span.fact", { id: "reserve" });
   const bids = el("span.fact", { id: "bid-count" });
   const extensions = el("span.fact", { id: "extensions" });
-  const pricing = el("div.pricing", {}, priceLabel, price, leader, el("p.facts", {}, bids, reserve, extensions));
+  const funding = el("span.fact", { id: "funding", title: "Who bids needs a balance: while a bid leads, its maximum is held; the winner's wallet pays the price." }, "Paid from wallets");
+  const pricing = el("div.pricing", {}, priceLabel, price, leader, el("p.facts", {}, bids, reserve, extensions, funding));
 
   const outcomeHead = el("p.outcome-head");
   const outcomeDetail = el("p.outcome-detail");
@@ -133,6 +134,7 @@ export function lotPage({ client, rest, wallet, me, role, announce, title }, id)
     show(reserve, reserve.textContent !== "");
     setText(extensions, lot.extensions > 0 ? `Extended ${lot.extensions === 1 ? "once" : `${lot.extensions} times`}` : "");
     show(extensions, lot.extensions > 0);
+    show(funding, lot.funding === "wallet");
     drawOutcome();
     show(timing, !over);
     box.update(lot, kind);

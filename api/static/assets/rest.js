@@ -40,16 +40,6 @@ export class Rest {
       return error.status !== 401 && error.status !== 403;
     }
   }
-
-  /** Whether there is anything at an address, whatever it says to a plain reading; null while that cannot be learnt. */
-  async exists(path) {
-    try {
-      await this.get(path);
-      return true;
-    } catch (error) {
-      return error.status === undefined || error.status >= 500 ? null : error.status !== 404;
-    }
-  }
 }
 
 function problemOf(text) {

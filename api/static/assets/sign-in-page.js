@@ -2,9 +2,6 @@
 
 import { el, setText } from "./dom.js";
 
-/** Where a server that offers it takes a name and a password. */
-export const LOGIN = "/v1/auth/login";
-
 /** `to`: where to go afterwards. */
 export function signInPage({ credentials, title }, to) {
   title("Sign in");

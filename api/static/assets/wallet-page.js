@@ -11,10 +11,11 @@ const READ_EVERY_MS = 1_000;
 const REFRESH_MS = 15_000;
 
 const KINDS = {
-  adjustment: "Adjusted",
-  adjusted: "Adjusted",
-  capture: "Paid for a lot",
-  captured: "Paid for a lot",
+  grant: "Granted",
+  deduction: "Taken away",
+  capture: "Paid for a lot that you won",
+  decay: "Lost its worth with time",
+  cap: "Above the most that is kept",
 };
 
 export function walletPage({ client, rest, wallet, me, title }) {
@@ -22,7 +23,7 @@ export function walletPage({ client, rest, wallet, me, title }) {
   const scales = new Map(); // currency code → decimals, as items or lots tell
   const entries = new Map(); // seq → ledger entry
   const drawn = new Map(); // seq → {row, scale it was written with}
-  let leads = [];
+  const lots = new Map(); // lot id → the lot as last read, of what holds something
   let ledger = null;
   let ledgerOf = null;
   let limit = SHOWN;
@@ -31,13 +32,14 @@ export function walletPage({ client, rest, wallet, me, title }) {
   const notice = el("p.empty", { role: "status" }, "Loading your wallet…");
   const balances = el("tbody");
   const leadList = el("ul.plain", { id: "wallet-leads" });
-  const noLeads = el("p.empty", {}, "You lead on no lot right now.");
+  const noLeads = el("p.empty", {}, "No lot holds anything of yours right now.");
   const rows = el("tbody");
   const noRows = el("p.empty", { role: "status" });
   const more = el("button.quiet", { type: "button", hidden: true, onclick: () => ((limit += 400), draw()) }, "Show more");
   const unscaled = el("p.hint", { hidden: true }, "* in the currency's smallest unit: how many decimals it has is not known here.");
   const content = el("div", { hidden: true },
-    section("balance", "Balance", table("balances", "Balances by currency", ["Currency", "Balance", "Held", "Available"], balances)),
+    section("balance", "Balance", table("balances", "Balances by currency", ["Currency", "Balance", "Held", "Available"], balances),
+      el("p.hint", {}, "A lot that you lead holds your maximum. It comes back when you are outbid; when you win, the price is paid from it.")),
     section("leads", "My leads", leadList, noLeads),
     section("ledger", "Ledger", table("ledger", "Ledger, newest first", ["Time", "What", "Amount", "Balance"], rows), noRows, more),
     unscaled);
@@ -68,21 +70,23 @@ export function walletPage({ client, rest, wallet, me, title }) {
   async function read() {
     if (me() === null) return draw();
     await wallet.refresh();
-    if (wallet.kept) await Promise.all([readLeads(), readLedger()].map((part) => part.catch(() => {})));
+    if (wallet.kept) await Promise.all([readHolders(), readLedger()].map((part) => part.catch(() => {})));
     return draw();
   }
 
-  async function readLeads() {
-    const found = [];
-    for (const status of ["open", "paused"]) {
-      for await (const items of new Listing(rest, "/v1/lots", { status }).pages(() => open)) {
-        for (const lot of items) {
-          scales.set(lot.currency.code, lot.currency.scale);
-          if (lot.leader === me()) found.push(lot);
-        }
-      }
-    }
-    leads = found;
+  function held() {
+    return wallet.items.flatMap((item) => (item.holds ?? []).map((hold) => ({ ...hold, currency: item.currency })));
+  }
+
+  /** What the holds do not tell: the lots' titles and prices. */
+  async function readHolders() {
+    const ids = held().map((hold) => hold.lot);
+    for (const id of lots.keys()) if (!ids.includes(id)) lots.delete(id);
+    await Promise.all(ids.map(async (id) => {
+      const lot = await rest.get(`/v1/lots/${id}`);
+      scales.set(lot.currency.code, lot.currency.scale);
+      lots.set(id, lot);
+    }));
   }
 
   async function readLedger() {
@@ -102,8 +106,9 @@ export function walletPage({ client, rest, wallet, me, title }) {
     show(notice, content.hidden);
     if (content.hidden) return setText(notice, waitingWords());
     balances.replaceChildren(...wallet.items.map(balanceRow));
-    leadList.replaceChildren(...leads.map(leadLine));
-    show(noLeads, leads.length === 0);
+    const holds = held();
+    leadList.replaceChildren(...holds.map(leadLine));
+    show(noLeads, holds.length === 0);
     const newest = [...entries.values()].sort((a, b) => b.seq - a.seq);
     arrange(rows, newest.slice(0, limit).map(ledgerRow));
     show(unscaled, [...wallet.items, ...newest].some((one) => !scales.has(one.currency) && (one.balance !== 0 || one.amount)));
@@ -117,7 +122,7 @@ export function walletPage({ client, rest, wallet, me, title }) {
   function waitingWords() {
     if (wallet.kept === false) return "This server keeps no wallets.";
     if (client.session !== null && me() === null) return "Only bidders have a wallet.";
-    return client.state === "online" && client.session === null ? "To see your wallet, come in with your personal link." : "Loading your wallet…";
+    return client.state === "online" && client.session === null ? "To see your wallet, sign in or open your personal link." : "Loading your wallet…";
   }
 
   /** Without knowing the decimals nothing is guessed: the plain number of the smallest unit, marked as such. */
@@ -131,9 +136,11 @@ export function walletPage({ client, rest, wallet, me, title }) {
     return el("tr", { data: { currency: item.currency } }, el("th", { scope: "row" }, item.currency), cell("balance"), cell("held"), cell("available"));
   }
 
-  function leadLine(lot) {
-    const held = lot.funding === "wallet" && lot.own?.max != null ? ` · ${money(lot.own.max, lot.currency)} held` : "";
-    return el("li", { data: { lot: lot.id } }, el("a", { href: `/lots/${lot.id}` }, lot.title), el("span.lead-side", {}, `${money(lot.price, lot.currency)}${held}`));
+  function leadLine({ lot: id, amount: value, currency }) {
+    const lot = lots.get(id);
+    const price = lot && lot.price !== null ? `Price ${money(lot.price, lot.currency)} · ` : "";
+    return el("li", { data: { lot: id } }, el("a", { href: `/lots/${id}` }, lot?.title ?? "A lot"),
+      el("span.lead-side", {}, `${price}${amount(value, currency)}\u00a0${currency} held`));
   }
 
   function ledgerRow(entry) {
@@ -141,7 +148,7 @@ export function walletPage({ client, rest, wallet, me, title }) {
     if (known && known.scale === scales.get(entry.currency)) return known.row;
     const row = el("tr", { data: { seq: entry.seq, kind: entry.kind } },
       el("td.when", {}, el("time", { datetime: entry.at }, clockTime(entry.at, client.serverNow()))),
-      el("td.words", {}, KINDS[entry.kind] ?? String(entry.kind).replaceAll("_", " "), entry.lot ? [" · ", el("a", { href: `/lots/${entry.lot}` }, "the lot")] : null, entry.reason ? `: ${entry.reason}` : null),
+      el("td.words", {}, KINDS[entry.kind] ?? String(entry.kind).replaceAll("_", " "), entry.lot ? [" · ", el("a", { href: `/lots/${entry.lot}` }, "the lot")] : null, entry.reason && entry.kind !== "capture" ? `: ${entry.reason}` : null),
       el("td.amount", {}, `${entry.amount > 0 ? "+" : ""}${amount(entry.amount, entry.currency)}\u00a0${entry.currency}`),
       el("td.amount", {}, amount(entry.balance, entry.currency)));
     drawn.set(entry.seq, { row, scale: scales.get(entry.currency) });

@@ -38,7 +38,7 @@ export class Wallet {
     return () => this.#listeners.delete(listener);
   }
 
-  /** `{currency, balance, held, available}` of each currency. */
+  /** `{currency, scale, balance, held, available, holds}` of each currency; `holds` is `[{lot, amount}]`. */
   get items() {
     return [...this.#items.values()];
   }
@@ -103,12 +103,12 @@ export class Wallet {
 }
 
 /**
- * What a bid on `lot` may commit: what is available, and what this bidder's lead on it holds already, which a higher
- * maximum takes the place of. `{left, here}` in the minor unit, or null where nothing is known.
+ * What a bid on `lot` may commit: what is available, and what the lot holds of it already, which a higher maximum takes the
+ * place of. `{left, here}` in the minor unit, or null where nothing is known.
  */
-export function fundsFor(lot, item, me) {
-  if (lot.funding !== "wallet" || item === null || me === null) return null;
-  const here = lot.leader === me ? (lot.own?.max ?? 0) : 0;
+export function fundsFor(lot, item) {
+  if (lot.funding !== "wallet" || item === null) return null;
+  const here = item.holds?.find((hold) => hold.lot === lot.id)?.amount ?? 0;
   return { left: Math.max(0, item.available + here), here };
 }
 
