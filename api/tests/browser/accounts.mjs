@@ -1,134 +1,93 @@
-// The wallet and sign-in pages in a browser. The server's part in it is played here, so that every answer can be had.
+// Signing in with a name and a password, and what ends it, against the running server.
 
 import { required, shows, until } from "./stage.mjs";
 
-const USD = { currency: "USD", balance: 0, held: 0, available: 0 };
-const dkp = (balance, held) => ({ currency: "DKP", balance, held, available: balance - held });
+const SMALL = { viewport: { width: 390, height: 844 } };
 
-/** `newLot(fields, rules)` acts as the auctioneer. */
-export async function accounts(stage, newLot) {
-  await theWallet(stage, newLot);
-  await signingIn(stage);
+/** Fills in the sign-in page that `person` looks at. */
+export async function signIn({ page }, user, password) {
+  await page.fill("#sign-in-user", user);
+  await page.fill("#sign-in-password", password);
+  await page.keyboard.press("Enter");
 }
 
-function json(body, status = 200) {
-  return { status, contentType: status < 400 ? "application/json" : "application/problem+json", body: JSON.stringify(body) };
+/** A console that is clean but for answers of these statuses, which a browser always tells; then it is clean again. */
+export function only(person, ...statuses) {
+  const says = (status) => (status === 401 ? /status of 401 |HTTP Authentication failed/ : new RegExp(`status of ${status} `));
+  const expected = (text) => statuses.some((status) => says(status).test(text));
+  const others = person.troubles.splice(0).filter((text) => !expected(text));
+  if (others.length > 0) throw new Error(`${person.name}: ${others.join("; ")}`);
 }
 
-async function theWallet(stage, newLot) {
-  const lot = await newLot({ title: "Led by amy" });
-  const amy = await stage.person("amy", required("ALICE_TOKEN"), { viewport: { width: 390, height: 844 } });
-  const name = await shows(amy, "#who-name", /\S/);
-  const { page } = amy;
-
-  await stage.check("without wallets on the server nothing speaks of them", async () => {
-    await shows(amy, "#link-state", "Live");
-    await until(() => amy.frames.some(({ way, text }) => way === "sent" && text.includes('"wallet"')), Boolean, "the wallet to be asked for");
-    if (await page.isVisible("#wallet-link")) throw new Error("there is a link to a wallet");
-  });
-
-  let push = null;
-  let entries = [
-    { seq: 1, at: "2026-01-01T00:00:00.000Z", currency: "DKP", kind: "adjustment", amount: 500, balance: 500, lot: null, reason: "<b>Raid</b>" },
-    { seq: 2, at: "2026-01-02T00:00:00.000Z", currency: "DKP", kind: "capture", amount: -80, balance: 420, lot: lot.id, reason: null },
-  ];
-  const asJoined = { bidder: name, items: [dkp(420, 100), USD] };
-  await page.routeWebSocket(/\/v1\/ws$/, (socket) => {
-    push = (message) => socket.send(JSON.stringify(message));
-    const server = socket.connectToServer();
-    socket.onMessage((text) => {
-      const request = JSON.parse(text);
-      if (request.join?.wallet) push({ id: request.id, ok: { joined_wallet: asJoined } });
-      else if (request.bid?.max > 400) push({ id: request.id, error: { code: "insufficient_funds", message: "not enough", temporary: false } });
-      else server.send(text);
-    });
-    // Every lot is one that is paid from the wallet.
-    server.onMessage((text) => socket.send(String(text).replaceAll('"funding":"open"', '"funding":"wallet"')));
-  });
-  await page.route(/\/v1\/wallets\/[^/]+\/ledger/, (route) => route.fulfill(json({ items: entries, next: null })));
-
-  await stage.check("a bidder finds balance, leads and ledger a click away", async () => {
-    await page.goto(`${stage.url}/lots/${lot.id}`);
-    await shows(amy, "#wallet", "You can bid up to 320 DKP");
-    await page.fill("#bid-max", "200");
-    await page.click("#bid-submit");
-    await shows(amy, "#leader", "You lead");
-    push({ push: { wallet: name, items: [dkp(420, 300)] } });
-    await shows(amy, "#wallet", "You can bid up to 320 DKP, with the 200 DKP your lead holds here");
-    await page.click("#wallet-link");
-    await shows(amy, '#wallet-balances-table [data-currency="DKP"]', /420\s+300\s+120/);
-    await shows(amy, `#wallet-leads [data-lot="${lot.id}"]`, "Led by amy");
-    await shows(amy, '#wallet-ledger-table [data-seq="1"]', "<b>Raid</b>");
-    await shows(amy, '#wallet-ledger-table [data-seq="2"]', "−80 DKP");
-    const seqs = await page.$$eval("#wallet-ledger-table tbody tr", (rows) => rows.map((row) => row.dataset.seq).join());
-    if (seqs !== "2,1") throw new Error(`not newest first: ${seqs}`);
-  });
-
-  await stage.check("the wallet's page follows what happens", async () => {
-    entries = [...entries, { seq: 3, at: "2026-01-03T00:00:00.000Z", currency: "DKP", kind: "adjustment", amount: 30, balance: 450, lot: null, reason: "Late" }];
-    push({ push: { wallet: name, items: [dkp(450, 300)] } });
-    await shows(amy, '#wallet-balances-table [data-currency="DKP"]', /450\s+300\s+150/);
-    await shows(amy, '#wallet-ledger-table [data-seq="3"]', "+30 DKP");
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    if (wide > 0) throw new Error(`${wide} px too wide`);
-    await stage.picture("wallet");
-  });
-
-  await stage.check("a refusal for lack of funds says what is left", async () => {
-    await page.click(".back");
-    await page.click(`.card[data-lot="${lot.id}"] a`);
-    await page.fill("#bid-max", "5000");
-    await until(() => page.locator("#wallet.warn").count(), (found) => found === 1, "a warning before it is sent");
-    await page.click("#bid-submit");
-    await shows(amy, "#bid-error", "on this lot you can bid up to 350 DKP");
-    await stage.picture("funds");
-    if (amy.troubles.length > 0) throw new Error(amy.troubles.join("; "));
-  });
-  await amy.context.close();
-}
-
-async function signingIn(stage) {
-  const token = required("BOB_TOKEN");
-  const dan = await stage.person("dan", null, { viewport: { width: 390, height: 844 } });
+/** `admin` is an administrator's token. */
+export async function signingIn(stage, admin) {
+  const user = "dan";
+  const password = required("DAN_PASSWORD");
+  const dan = await stage.person(user, null, SMALL);
   const { page } = dan;
 
-  await stage.check("where signing in is not offered, the door does not speak of it", async () => {
-    await shows(dan, ".door h1", "You need a link");
-    if (await page.isVisible("#door-sign-in")) throw new Error("there is a link to sign in");
-  });
-
-  const asked = [];
-  await page.route(/\/v1\/auth\//, async (route) => {
-    const request = route.request();
-    const body = request.postDataJSON();
-    asked.push([request.method(), new URL(request.url()).pathname, body]);
-    if (request.method() === "GET") return route.fulfill(json({ code: "invalid" }, 405));
-    if (body.password !== undefined && body.password !== "open sesame") return route.fulfill(json({ code: "unauthenticated" }, 401));
-    return route.fulfill(json({ access_token: token, token_type: "Bearer", expires_in: 900, refresh_token: "refresh" }));
+  await stage.check("the door offers to sign in", async () => {
+    await shows(dan, ".door h1", "Come in to bid");
+    await shows(dan, "#door-sign-in", "Sign in with your name");
+    only(dan, 401);
   });
 
   await stage.check("a name and a password let in, and lead back to where one wanted to go", async () => {
     await page.goto(`${stage.url}/wallet`);
     await page.click("#door-sign-in");
-    await page.fill("#sign-in-user", "dan");
-    await page.fill("#sign-in-password", "wrong");
-    await page.keyboard.press("Enter");
+    await signIn(dan, user, "wrong password");
     await shows(dan, "#sign-in-error", "don't belong together");
     await stage.picture("sign-in");
-    await page.fill("#sign-in-password", "open sesame");
-    await page.keyboard.press("Enter");
-    await shows(dan, "#who-name", /\S/);
-    await shows(dan, "#link-state", "Live");
+    only(dan, 401);
+    await signIn(dan, user, password);
+    await isIn();
     if (new URL(page.url()).pathname !== "/wallet") throw new Error(`the address is ${page.url()}`);
-    if (page.url().includes("sesame") || page.url().includes("token")) throw new Error(`the address is ${page.url()}`);
+    if (/password|token/.test(page.url())) throw new Error(`the address is ${page.url()}`);
+    only(dan);
+  });
+
+  await stage.check("a reload stays signed in", async () => {
+    await page.reload();
+    await isIn();
+    only(dan);
+  });
+
+  await stage.check("a sign-in that was ended elsewhere says so, and how to go on", async () => {
+    const { items } = await stage.rest(admin, "GET", `/v1/auth/sessions?user=${user}`);
+    for (const { id } of items) await stage.rest(admin, "DELETE", `/v1/auth/sessions/${id}`);
+    await shows(dan, "#banner", "Your sign-in was ended");
+    await page.reload();
+    await shows(dan, ".door h1", "Your sign-in has ended");
+    await stage.picture("ended");
+    only(dan, 401);
+    await page.click("#door-sign-in");
+    await signIn(dan, user, password);
+    await isIn();
+    if (new URL(page.url()).pathname !== "/wallet") throw new Error(`the address is ${page.url()}`);
   });
 
   await stage.check("signing out ends it, here and at the server", async () => {
+    const before = await stage.rest(admin, "GET", `/v1/auth/sessions?user=${user}`);
+    if (before.items.length !== 1) throw new Error(`${before.items.length} sessions`);
     await page.click("#who button");
-    await shows(dan, ".door h1", "You need a link");
-    await until(() => asked.some(([, path]) => path === "/v1/auth/logout"), Boolean, "the server to be told");
+    await shows(dan, ".door h1", "Come in to bid");
+    await until(() => stage.rest(admin, "GET", `/v1/auth/sessions?user=${user}`), ({ items }) => items.length === 0, "the session to end");
     const kept = await page.evaluate(() => JSON.stringify({ ...sessionStorage }));
     if (kept !== "{}") throw new Error(`kept ${kept}`);
+    only(dan, 401);
+  });
+
+  await stage.check("a server that can't be asked is not taken for a wrong password", async () => {
+    await page.route(/\/v1\/auth\/login$/, (route) => route.fulfill({ status: 503, contentType: "application/problem+json", body: '{"code":"unavailable"}' }));
+    await page.click("#door-sign-in");
+    await signIn(dan, user, password);
+    await shows(dan, "#sign-in-error", "could not be asked");
+    only(dan, 503);
   });
   await dan.context.close();
+
+  async function isIn() {
+    await shows(dan, "#who-name", user);
+    await shows(dan, "#link-state", "Live");
+  }
 }

@@ -80,14 +80,13 @@ describe("the wallet", () => {
     assert.equal(wallet.item("DKP").available, 10);
   });
 
-  test("a bid may use what is available and what the own lead here holds", () => {
-    const paid = { funding: "wallet" };
-    assert.deepEqual(fundsFor(lot({ ...paid, leader: "amy", own: { leading: true, max: 300 } }), dkp(500, 350), "amy"), { left: 450, here: 300 });
-    assert.deepEqual(fundsFor(lot({ ...paid, leader: "bob", own: { leading: false, max: 300 } }), dkp(500, 100), "amy"), { left: 400, here: 0 });
-    assert.deepEqual(fundsFor(lot(paid), dkp(-50, 0), "amy"), { left: 0, here: 0 });
-    assert.equal(fundsFor(lot(), dkp(500, 0), "amy"), null);
-    assert.equal(fundsFor(lot(paid), null, "amy"), null);
-    assert.equal(fundsFor(lot(paid), dkp(500, 0), null), null);
+  test("a bid may use what is available and what the lot holds already", () => {
+    const paid = lot({ funding: "wallet" });
+    assert.deepEqual(fundsFor(paid, { ...dkp(500, 350), holds: [{ lot: "M", amount: 50 }, { lot: "L", amount: 300 }] }), { left: 450, here: 300 });
+    assert.deepEqual(fundsFor(paid, { ...dkp(500, 100), holds: [{ lot: "M", amount: 100 }] }), { left: 400, here: 0 });
+    assert.deepEqual(fundsFor(paid, dkp(-50, 0)), { left: 0, here: 0 });
+    assert.equal(fundsFor(lot(), dkp(500, 0)), null);
+    assert.equal(fundsFor(paid, null), null);
   });
 
   test("a refusal for lack of funds names what is left, where it is known", () => {
@@ -173,6 +172,17 @@ describe("signing in", () => {
     await world.advance(36_000_000);
     assert.deepEqual([posts.length, credentials.signedIn, credentials.token], [5, false, "access2"]);
     assert.equal(await credentials.renew(), false);
+  });
+
+  test("a sign-in that has ended is not taken for a link, also after a reload", async () => {
+    const { world, storage, credentials } = start([pair(1), failed(401)]);
+    await credentials.signIn("amy", "secret");
+    await credentials.renew();
+    const again = start([], storage, world).credentials;
+    assert.deepEqual([credentials, again].map((one) => [one.signedIn, one.fromSignIn, one.token]), [[false, true, "access1"], [false, true, "access1"]]);
+    assert.equal(await again.renew(), false);
+    again.take("linked");
+    assert.deepEqual([again.fromSignIn, start([], storage, world).credentials.fromSignIn], [false, false]);
   });
 
   test("signing out forgets everything at once and tells the server", async () => {

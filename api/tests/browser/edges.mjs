@@ -6,6 +6,8 @@ import { required, shows, until } from "./stage.mjs";
 const MARKUP = `<img src=x onerror="document.body.dataset.owned='yes'"><script>document.body.dataset.owned="yes"</script>&lt;b&gt;`;
 /** More than the server answers in one page unless it is asked for more. */
 const MANY = 105;
+/** How many cards a section of the list shows at first. */
+const CARDS = 200;
 
 /** `newLot(fields, rules)` and `order(lot, what, body)` act as the auctioneer. */
 export async function edges(stage, newLot, order) {
@@ -15,6 +17,7 @@ export async function edges(stage, newLot, order) {
   await theNewestOfMany(stage, eve, newLot, order);
   await aVeryLongHistory(stage, eve, newLot);
   await notToBeFollowed(stage, eve, newLot);
+  await moreThanFit(stage, eve, newLot);
   await stage.check("no page reported an error or a refused resource", async () => {
     if (eve.troubles.length > 0) throw new Error(eve.troubles.join("; "));
   });
@@ -112,10 +115,25 @@ async function notToBeFollowed(stage, eve, newLot) {
   });
 }
 
+async function moreThanFit(stage, eve, newLot) {
+  await stage.check("of very many live lots the list shows some, and the others when asked", async () => {
+    for (let made = 0; made < CARDS; made += 20) await Promise.all(Array.from({ length: 20 }, (_, at) => newLot({ title: `One of the crowd, ${made + at}` })));
+    await eve.page.goto(stage.url);
+    const section = '[data-section="open"]';
+    const cards = () => eve.page.locator(`${section} .card`).count();
+    await until(cards, (number) => number === CARDS, `${CARDS} cards`);
+    await shows(eve, `${section} > button`, /^Show more \(\d+ lots? not shown\)$/);
+    await eve.page.click(`${section} > button`);
+    const all = Number(await eve.page.innerText(`${section} .number`));
+    await until(cards, (number) => number === all && number > CARDS, `${all} cards`);
+    if (await eve.page.isVisible(`${section} > button`)) throw new Error("there is more to show");
+  });
+}
+
 async function withoutAToken(stage) {
   await stage.check("a visitor without a link is told so, and never that all is well", async () => {
     const guest = await stage.person("guest", null, { watchStates: true });
-    await shows(guest, ".door h1", "You need a link");
+    await shows(guest, ".door h1", "Come in to bid");
     await shows(guest, "#link-state", "No access");
     const states = await guest.page.evaluate(() => window.statesSeen);
     if (states.includes("online")) throw new Error(`the page went through ${states}`);

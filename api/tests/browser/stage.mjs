@@ -103,15 +103,15 @@ export class Stage {
   }
 
   /** A call as the auctioneer; gives the answer's JSON. */
-  async rest(token, method, path, body) {
+  async rest(token, method, path, body, headers = {}) {
     const response = await fetch(this.url + path, {
       method,
-      headers: { authorization: `Bearer ${token}`, ...(body ? { "content-type": "application/json" } : {}) },
+      headers: { authorization: `Bearer ${token}`, ...(body ? { "content-type": "application/json" } : {}), ...headers },
       body: body ? JSON.stringify(body) : undefined,
     });
     const text = await response.text();
     if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${text}`);
-    return JSON.parse(text);
+    return text === "" ? null : JSON.parse(text);
   }
 }
 

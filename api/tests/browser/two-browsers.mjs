@@ -1,9 +1,10 @@
 // Two people bid against each other in two browsers, against a running server: GAVEL_URL, ALICE_TOKEN, BOB_TOKEN (role
-// bidder), ADMIN_TOKEN. Prints a line for each check; exits 1 at the first that fails. SCREENSHOTS names a folder for pictures.
+// bidder), ADMIN_TOKEN, and bidders amy and dan with AMY_PASSWORD, DAN_PASSWORD. Prints a line for each check; exits 1 at the first that fails. SCREENSHOTS names a folder for pictures.
 
-import { accounts } from "./accounts.mjs";
+import { signingIn } from "./accounts.mjs";
 import { edges } from "./edges.mjs";
 import { Stage, required, shows, until } from "./stage.mjs";
+import { wallets } from "./wallets.mjs";
 
 const admin = required("ADMIN_TOKEN");
 const stage = new Stage(required("GAVEL_URL"), process.env.SCREENSHOTS);
@@ -15,8 +16,9 @@ try {
   await stage.open();
   await theAuction();
   await buyingNow();
+  await signingIn(stage, admin);
+  await wallets(stage, admin, newLot, order);
   await edges(stage, newLot, order);
-  await accounts(stage, newLot);
   console.log(`${stage.checks} checks passed`);
 } catch (error) {
   console.error(`two-browsers: ${error.message}`);

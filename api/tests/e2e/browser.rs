@@ -1,6 +1,10 @@
 //! The pages in real browsers, and the page's own client in node: what those scripts check is in `tests/browser`.
 
-use crate::kit::{Server, Setup, skipped};
+use crate::kit::{
+    Server, Setup,
+    accounts::{CHEAP, add_user, password_of},
+    skipped,
+};
 use std::{path::Path, process::Command};
 
 fn folder() -> &'static Path {
@@ -32,13 +36,19 @@ fn two_browsers_bid_against_each_other() {
     if !folder().join("node_modules/playwright-core").exists() {
         run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]));
     }
-    let server: Server = Setup::new().start();
+    let setup = CHEAP.iter().fold(Setup::new(), |setup, (name, value)| setup.env(name, value));
+    let server: Server = setup.start();
+    for name in ["amy", "dan"] {
+        add_user(server.dir(), name, "bidder");
+    }
     run(Command::new("node")
         .arg("two-browsers.mjs")
         .env("GAVEL_URL", server.url())
         .env("ALICE_TOKEN", server.token("alice", "bidder"))
         .env("BOB_TOKEN", server.token("bob", "bidder"))
-        .env("ADMIN_TOKEN", server.token("root", "admin")));
+        .env("ADMIN_TOKEN", server.token("root", "admin"))
+        .env("AMY_PASSWORD", password_of("amy"))
+        .env("DAN_PASSWORD", password_of("dan")));
 }
 
 #[test]
