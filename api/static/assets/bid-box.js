@@ -36,7 +36,7 @@ export function bidBox({ client, wallet, me, role }) {
   const max = el("input", { id: "bid-max", name: "max", inputmode: "decimal", autocomplete: "off", spellcheck: "false", "aria-describedby": "max-hint bid-error", oninput: () => draw() });
   const maxUnit = el("span.unit", { "aria-hidden": "true" });
   const maxLabel = el("label", { for: "bid-max" });
-  const maxHint = el("p.hint", { id: "max-hint" }, "Kept secret. You pay only as much as it takes to lead, up to this.");
+  const maxHint = el("p.hint", { id: "max-hint" });
   const maxPart = el("div.part", {}, maxLabel, el("div.field", {}, el("span.input", {}, max, maxUnit)), maxHint);
 
   const submit = el("button.primary", { type: "submit", id: "bid-submit" });
@@ -55,6 +55,7 @@ export function bidBox({ client, wallet, me, role }) {
     if (first) {
       setText(unit, lot.currency.code);
       setText(maxUnit, lot.currency.code);
+      setText(maxHint, `Kept secret. ${lot.funding === "wallet" ? "Your wallet holds it while you lead, but you" : "You"} pay only as much as it takes to lead, up to this.`);
     }
     if (first || kind !== "events") readWallet();
     draw();
@@ -114,7 +115,7 @@ export function bidBox({ client, wallet, me, role }) {
 
   function noteText(bidder, open) {
     if (!bidder) {
-      if (role() === null) return client.state !== "online" ? "" : "You are watching. To bid, sign in or open your personal link.";
+      if (role() === null) return client.state !== "online" ? "" : `You are watching. To bid, sign in or open your personal link.${walletNote()}`;
       return role() === "viewer" ? "You are watching. As a viewer you can't bid." : `You are here as ${role()}; only bidders bid.`;
     }
     if (lot.status === "scheduled") return "Bidding has not opened yet.";
@@ -123,6 +124,11 @@ export function bidBox({ client, wallet, me, role }) {
     if (open && client.state !== "online") return "Reconnecting. You can bid again as soon as the connection is back.";
     if (open && leads() && !lot.rules.proxy) return "You can bid again once somebody outbids you.";
     return "";
+  }
+
+  /** What a newcomer has to know of such a lot. */
+  function walletNote() {
+    return lot.funding === "wallet" ? ` Bids need ${lot.currency.code} in your wallet: it holds your maximum while you lead, and pays the price if you win.` : "";
   }
 
   function submitText({ value }) {

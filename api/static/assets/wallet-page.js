@@ -39,7 +39,7 @@ export function walletPage({ client, rest, wallet, me, title }) {
   const unscaled = el("p.hint", { hidden: true }, "* in the currency's smallest unit: how many decimals it has is not known here.");
   const content = el("div", { hidden: true },
     section("balance", "Balance", table("balances", "Balances by currency", ["Currency", "Balance", "Held", "Available"], balances),
-      el("p.hint", {}, "A lot that you lead holds your maximum. It comes back when you are outbid; when you win, the price is paid from it.")),
+      el("p.hint", {}, "A lot that you lead holds your maximum. It comes back when you are outbid; if you win, you pay the price.")),
     section("leads", "My leads", leadList, noLeads),
     section("ledger", "Ledger", table("ledger", "Ledger, newest first", ["Time", "What", "Amount", "Balance"], rows), noRows, more),
     unscaled);

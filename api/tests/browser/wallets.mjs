@@ -25,6 +25,7 @@ export async function wallets(stage, admin, newLot, order) {
   await stage.check("the place to bid shows what is there to bid with", async () => {
     await shows(amy, "#funding", "Paid from wallets");
     await shows(amy, "#wallet", "you can bid up to 500 DKP");
+    await shows(amy, "#max-hint", "Your wallet holds it while you lead");
     await shows(dan, "#wallet", "you can bid up to 300 DKP");
   });
 
