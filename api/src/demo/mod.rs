@@ -133,6 +133,10 @@ async fn keep_up(engine: Engine, sample: &'static Sample, mut chance: Chance) {
 async fn top_up(engine: &Engine) {
     let Ok(amount) = Amount::new(POINTS) else { return };
     for bidder in BIDDERS.iter().chain(&GUESTS).filter_map(|name| BidderId::try_from(*name).ok()) {
+        let Reply::Wallet(wallet) = engine.ask_wallet(bidder.clone(), WalletAsk::View).await else { continue };
+        if wallet.items.iter().any(|purse| purse.currency.as_ref() == "DKP" && purse.balance >= amount.into()) {
+            continue;
+        }
         let adjustment = Adjustment {
             operation: OperationId(Uuid::new_v4().into_bytes()),
             digest: [0; 32],
