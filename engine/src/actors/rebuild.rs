@@ -73,7 +73,7 @@ impl Shard {
                 Err(panic) => panic,
             };
             if rebuilding.shard.serves_in(rebuilding.epoch) {
-                rebuilding.shard.close(format!("{} can't be rebuilt: {reason}", rebuilding.id));
+                rebuilding.shard.close(format!("{} can't be rebuilt: {reason}", E::named(&rebuilding.id)));
             }
         });
     }
@@ -91,12 +91,12 @@ impl<E: Entity> Rebuilding<E> {
             }
             match recovered {
                 Ok(state) => {
-                    tracing::info!(shard = %shard.id, %id, "rebuilt from snapshot and journal");
+                    tracing::info!(shard = %shard.id, what = E::named(id), "rebuilt from snapshot and journal");
                     restored(Box::new(state));
                     return Ok(());
                 }
                 Err(RecoveryError::Storage { error, .. }) => {
-                    tracing::warn!(shard = %shard.id, %id, %error, "can't be rebuilt yet");
+                    tracing::warn!(shard = %shard.id, what = E::named(id), %error, "can't be rebuilt yet");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }

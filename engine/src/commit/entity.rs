@@ -23,7 +23,9 @@ use gavel_domain::{
 /// What lives in a shard under an id of its own, and is rebuilt by itself.
 pub(crate) trait Entity: Sized + 'static {
     /// Names it.
-    type Id: Clone + std::fmt::Display + 'static;
+    type Id: Clone + 'static;
+    /// What people call it.
+    fn named(id: &Self::Id) -> String;
     /// What it is called among the snapshots.
     fn key(id: &Self::Id) -> EntityKey;
     fn decode(format: &dyn Format, bytes: &[u8]) -> Result<Self, Damage>;
@@ -37,6 +39,10 @@ pub(crate) trait Entity: Sized + 'static {
 
 impl Entity for Lot {
     type Id = LotId;
+
+    fn named(id: &LotId) -> String {
+        format!("lot {id}")
+    }
 
     fn key(id: &LotId) -> EntityKey {
         EntityKey::Lot(*id)
@@ -66,6 +72,10 @@ impl Entity for Lot {
 
 impl Entity for Wallet {
     type Id = BidderId;
+
+    fn named(id: &BidderId) -> String {
+        format!("the wallet of {id}")
+    }
 
     fn key(id: &BidderId) -> EntityKey {
         EntityKey::Wallet(id.clone())
