@@ -1,0 +1,19 @@
+//! Private server processes for tests: Redis, PostgreSQL and PgBouncer from Debian's packages, and a
+//! TCP proxy that misbehaves on demand.
+//!
+//! Each server has a free port and a temporary directory of its own, is ready when its constructor
+//! returns, and ends with its handle (or with the test's process, if that is killed). Everything
+//! panics with what is wrong: a test that needs a server can't go on without it. Nothing that ships
+//! may depend on this crate.
+
+mod pgbouncer;
+mod postgres;
+mod process;
+mod proxy;
+mod redis;
+
+pub use pgbouncer::PgBouncer;
+pub use postgres::Postgres;
+pub use process::Server;
+pub use proxy::{Flow, Proxy};
+pub use redis::Redis;

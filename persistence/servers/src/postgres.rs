@@ -1,0 +1,142 @@
+//! PostgreSQL.
+
+use crate::process::{Kind, Server, give_to_postgres, lets_in, run_unprivileged};
+use rustix::process::{Signal, getuid};
+use std::{
+    ffi::OsString,
+    io::Write as _,
+    net::TcpStream,
+    ops::{Deref, DerefMut},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+};
+use tempfile::TempDir;
+
+/// A PostgreSQL of one's own, with one superuser `gavel` (no password) and a database of that name.
+/// Stops, kills and the like are [`Server`]'s.
+pub struct Postgres {
+    server: Server,
+}
+
+impl Postgres {
+    /// As Debian ships it, but with `fsync=off`: a killed process loses nothing by that, only a
+    /// failing machine would.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With lines of `postgresql.conf`; they win over the kit's own.
+    #[must_use]
+    pub fn with(lines: &[&str]) -> Self {
+        let kind = Config { lines: lines.iter().map(|line| format!("{line}\n")).collect() };
+        Self { server: Server::start(kind, copy_template) }
+    }
+
+    /// As clients want it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("postgres://gavel@{}/gavel", self.server.addr())
+    }
+}
+
+impl Deref for Postgres {
+    type Target = Server;
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl DerefMut for Postgres {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
+}
+
+struct Config {
+    lines: String,
+}
+
+impl Kind for Config {
+    const PACKAGE: &'static str = "postgresql";
+
+    fn binary(&self) -> PathBuf {
+        installed("postgres")
+    }
+
+    fn prepare(&self, dir: &Path, port: u16) -> Vec<OsString> {
+        let own = "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = off\nshared_buffers = 16MB\n";
+        std::fs::write(dir.join("data/postgresql.auto.conf"), format!("{own}port = {port}\n{}", self.lines)).expect("its configuration");
+        vec!["-D".into(), dir.join("data").into()]
+    }
+
+    fn serves(&self, stream: TcpStream) -> std::io::Result<bool> {
+        lets_in(stream, "gavel", "gavel")
+    }
+
+    fn shuns_root(&self) -> bool {
+        true
+    }
+
+    fn stop_signal(&self) -> Signal {
+        // "Fast": it does not wait for clients to leave.
+        Signal::INT
+    }
+}
+
+/// The newest version's binary: Debian keeps each version's in a folder of its own.
+fn installed(name: &str) -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = versions.filter_map(|version| version.file_name().to_str()?.parse::<u32>().ok()).max();
+    newest.map_or_else(|| name.into(), |version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin/{name}")))
+}
+
+/// `initdb` takes a second or two: it is run once a process, and copied.
+fn copy_template(dir: &Path) {
+    static TEMPLATE: OnceLock<(TempDir, Child)> = OnceLock::new();
+    let (template, _) = TEMPLATE.get_or_init(|| {
+        let template = make_template();
+        let cleaner = clean_up_after_us(template.path());
+        (template, cleaner)
+    });
+    let copied = Command::new("cp").arg("-a").arg(template.path().join("data")).arg(dir).status().expect("cp runs");
+    assert!(copied.success(), "the template is copied");
+}
+
+/// What is static is never dropped: a shell removes the directory once this process is gone, however it
+/// ended, for then the pipe from it closes.
+fn clean_up_after_us(dir: &Path) -> Child {
+    let mut command = Command::new("sh");
+    command.args(["-c", "cat >/dev/null; rm -rf -- \"$1\"", "sh"]).arg(dir);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sh runs")
+}
+
+fn make_template() -> TempDir {
+    let dir = tempfile::Builder::new().prefix("gavel-test-template-").tempdir().expect("a temporary directory");
+    if getuid().is_root() {
+        give_to_postgres(dir.path());
+    }
+    let data = dir.path().join("data");
+    let words = "--username=gavel --auth=trust --encoding=UTF8 --locale=C --no-sync --no-instructions --pgdata";
+    let mut arguments: Vec<OsString> = words.split_whitespace().map(Into::into).collect();
+    arguments.push(data.clone().into());
+    run_unprivileged(&installed("initdb"), Config::PACKAGE, &arguments);
+    let single = ["--single", "-F", "-D"].map(Into::into).into_iter().chain([data.into(), "postgres".into()]).collect::<Vec<OsString>>();
+    create_database(&single);
+    dir
+}
+
+/// In single-user mode, which needs no port.
+fn create_database(arguments: &[OsString]) {
+    let mut command = Command::new("setpriv");
+    if getuid().is_root() {
+        command.args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups"]);
+    }
+    command.arg("--").arg(installed("postgres")).args(arguments).current_dir("/");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("setpriv runs");
+    child.stdin.take().expect("piped").write_all(b"CREATE DATABASE gavel;\n").expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !log.contains("ERROR"), "creating the database: {log}");
+}
