@@ -1,7 +1,8 @@
 //! What every backend of the ports must do, written once.
 //!
 //! A backend implements [`Backend`] and writes `conformance!(ItsName);` in a test file of its own;
-//! each rule then runs as a test of its own against it. What only one backend does is tested
+//! each rule then runs as a test of its own against it (`conformance!(ItsName, ports: journal);` for
+//! a backend of some ports). What only one backend does is tested
 //! beside it, not here.
 
 pub mod journal;
@@ -43,13 +44,24 @@ pub trait Backend: Sized {
 #[macro_export]
 macro_rules! conformance {
     ($backend:ident) => {
+        $crate::conformance!($backend, ports: journal, snapshots, tables);
+    };
+    // A backend of some of the ports.
+    ($backend:ident, ports: $($port:ident),+) => {
+        $($crate::conformance!(@$port $backend);)+
+    };
+    (@journal $backend:ident) => {
         $crate::conformance!($backend, journal: appends_come_back_in_order, the_first_follows_nothing, a_stale_predecessor_is_refused,
             a_retry_of_the_last_batch_succeeds, a_retry_of_an_older_batch_does_not, ids_only_grow, a_new_epoch_follows_the_old,
             one_mismatch_fails_nobody_else, a_second_writer_cannot_fork, pages_end_after_their_bytes, trimming_keeps_the_last,
             trimming_many_leaves_the_rest, extending_is_all_or_nothing, an_empty_stream_can_be_extended, set_aside_batches_leave_the_stream,
             kept_bytes_are_counted, a_restart_keeps_everything);
+    };
+    (@snapshots $backend:ident) => {
         $crate::conformance!($backend, snapshots: nothing_saved_is_none, what_is_saved_is_loaded, later_saves_replace_and_remove,
             a_save_without_changes_moves_the_marker, a_large_save_appears_at_once, shards_are_apart, a_restart_keeps_snapshots);
+    };
+    (@tables $backend:ident) => {
         $crate::conformance!($backend, tables: a_projection_is_seen_everywhere, a_moved_cursor_refuses_all_of_it,
             the_same_projection_takes_effect_once, batches_must_follow_the_cursor, lots_are_listed_in_order, a_status_filters_the_list,
             events_and_bids_come_in_pages, bids_are_found_by_name, a_bidders_standing_is_the_highest_maximum, the_archive_gives_batches_back,
