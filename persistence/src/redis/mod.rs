@@ -1,0 +1,53 @@
+//! Journal and snapshots in Redis: the cluster profile's. Tables are elsewhere.
+//!
+//! A shard's journal is one stream, its snapshots are one hash. One task with one connection writes
+//! the journal ([`writer`]); readers and snapshots share another. What a stale owner sends is refused
+//! by scripts that compare before they write ([`scripts`]). Files are named like the ports they
+//! serve. No rules here, and no encodings of records (see `crate::record`).
+
+mod checks;
+mod fault;
+mod journal;
+mod keys;
+mod link;
+mod open;
+mod scripts;
+mod snapshots;
+mod writer;
+
+pub use checks::Durability;
+pub use journal::RedisJournal;
+pub use keys::{BadPrefix, Prefix};
+pub use open::{OpenError, Opened, RedisOptions};
+pub use snapshots::RedisSnapshots;
+
+use crate::record::RecordFormat;
+use gavel_engine::ports::{Storage, tables::Tables};
+use std::sync::Arc;
+
+/// Open data. Its ports may be cloned freely; connections end with the last of them.
+pub struct RedisStorage {
+    format: Arc<RecordFormat>,
+    journal: Arc<RedisJournal>,
+    snapshots: Arc<RedisSnapshots>,
+    data_id: String,
+}
+
+impl RedisStorage {
+    /// The ports, with tables from elsewhere.
+    #[must_use]
+    pub fn ports(&self, tables: Arc<dyn Tables>) -> Storage {
+        Storage {
+            format: Arc::clone(&self.format) as _,
+            journal: Arc::clone(&self.journal) as _,
+            snapshots: Arc::clone(&self.snapshots) as _,
+            tables,
+        }
+    }
+
+    /// The random id of this data, made with it.
+    #[must_use]
+    pub fn data_id(&self) -> &str {
+        &self.data_id
+    }
+}

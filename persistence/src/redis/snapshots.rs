@@ -1,0 +1,110 @@
+//! Snapshots: one hash a shard, a field an entity and one for the marker.
+//!
+//! A save is one script, a load is one command: nobody sees half of either.
+
+use super::{
+    fault::{Fault, failed},
+    keys::{MARKER, Prefix, entity_field, marker_bytes, read_entity_field, read_marker},
+    link::Link,
+    scripts::Script,
+};
+use futures_util::FutureExt as _;
+use gavel_domain::ids::ShardId;
+use gavel_engine::ports::{
+    PortFuture, StorageError,
+    format::Mark,
+    snapshots::{EntityKey, SnapshotSet, Snapshots},
+};
+use redis::Value;
+
+/// The snapshots in Redis. Made by [`super::RedisStorage::open`].
+pub struct RedisSnapshots {
+    pub(super) link: Link,
+    pub(super) prefix: Prefix,
+}
+
+impl Snapshots for RedisSnapshots {
+    fn load(&self, shard: ShardId) -> PortFuture<Option<SnapshotSet>, StorageError> {
+        let (link, key) = (self.link.clone(), self.prefix.snapshots(shard));
+        async move { load(&link, &key).await.map_err(|fault| fault.storage(format!("loading the snapshot of shard {shard}"))) }.boxed()
+    }
+
+    fn load_one(&self, shard: ShardId, entity: EntityKey) -> PortFuture<Option<(Mark, Vec<u8>)>, StorageError> {
+        let (link, key) = (self.link.clone(), self.prefix.snapshots(shard));
+        async move { load_one(&link, &key, &entity).await.map_err(|fault| fault.storage(format!("loading {entity:?} of shard {shard}"))) }
+            .boxed()
+    }
+
+    fn save(&self, shard: ShardId, changed: SnapshotSet, removed: Vec<EntityKey>) -> PortFuture<(), StorageError> {
+        let (link, key) = (self.link.clone(), self.prefix.snapshots(shard));
+        async move {
+            let operation = format!("saving shard {shard}");
+            match save(&link, &key, &changed, &removed).await {
+                Ok(Value::Int(0)) => Ok(()),
+                Ok(_) => Err(failed(operation, "a later owner has saved already")),
+                Err(fault) => Err(fault.storage(operation)),
+            }
+        }
+        .boxed()
+    }
+}
+
+async fn load(link: &Link, key: &str) -> Result<Option<SnapshotSet>, Fault> {
+    let answer = link
+        .ask(|_, pipeline| {
+            pipeline.cmd("HGETALL").arg(key);
+        })
+        .await?;
+    let Value::Map(fields) = answer else { return Err(strange(key)) };
+    let mut marker = None;
+    let mut entities = Vec::with_capacity(fields.len());
+    for field in fields {
+        let (Value::BulkString(field), Value::BulkString(value)) = field else { return Err(strange(key)) };
+        if field == MARKER {
+            marker = Some(read_marker(&value).ok_or_else(|| strange(key))?);
+        } else {
+            entities.push((read_entity_field(&field).ok_or_else(|| strange(key))?, value));
+        }
+    }
+    match marker {
+        Some(marker) => Ok(Some(SnapshotSet { marker, entities })),
+        None if entities.is_empty() => Ok(None),
+        None => Err(strange(key)),
+    }
+}
+
+async fn load_one(link: &Link, key: &str, entity: &EntityKey) -> Result<Option<(Mark, Vec<u8>)>, Fault> {
+    let answer = link
+        .ask(|_, pipeline| {
+            pipeline.cmd("HMGET").arg(key).arg(MARKER).arg(entity_field(entity));
+        })
+        .await?;
+    let Value::Array(values) = answer else { return Err(strange(key)) };
+    match <[Value; 2]>::try_from(values) {
+        Ok([Value::BulkString(marker), Value::BulkString(bytes)]) => {
+            read_marker(&marker).map(|marker| Some((marker, bytes))).ok_or_else(|| strange(key))
+        }
+        Ok([_, Value::Nil]) => Ok(None),
+        _ => Err(strange(key)),
+    }
+}
+
+async fn save(link: &Link, key: &str, changed: &SnapshotSet, removed: &[EntityKey]) -> Result<Value, Fault> {
+    // Repeating it does no harm: it says what is, and a later owner's marker stops it.
+    link.ask(|scripts, pipeline| {
+        let mut call = scripts.call(Script::Save, 1);
+        call.arg(key).arg(marker_bytes(changed.marker)).arg(changed.entities.len());
+        for (entity, bytes) in &changed.entities {
+            call.arg(entity_field(entity)).arg(&bytes[..]);
+        }
+        for entity in removed {
+            call.arg(entity_field(entity));
+        }
+        pipeline.add_command(call);
+    })
+    .await
+}
+
+fn strange(key: &str) -> Fault {
+    Fault::Refused(format!("{key} is no snapshot of Gavel's"))
+}

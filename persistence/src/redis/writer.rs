@@ -1,0 +1,187 @@
+//! The journal's one writer: a task with a connection of its own.
+//!
+//! Whatever waits (appends of all shards above all) goes to Redis in one round trip; what comes
+//! meanwhile is the next. Each command is atomic by itself, so one shard's refusal is nobody
+//! else's. A round without an answer is of unknown fate, all of it.
+
+use super::{
+    fault::Fault,
+    keys::{Prefix, entry_id},
+    link::{Dialler, send_with_scripts},
+    scripts::{Script, Scripts},
+};
+use gavel_domain::{ids::ShardId, shard::batch::BatchId};
+use gavel_engine::ports::format::{Digest, Sealed};
+use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection, cmd};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Writes that may wait: one append in flight for each shard, and there are at most 4,096.
+const WRITES_WAITING: usize = 4096;
+/// Commands in one round, at most ...
+const MOST_IN_ROUND: usize = 256;
+/// ... and it takes no more after this many bytes.
+const BYTES_IN_ROUND: usize = 8 << 20;
+
+/// Something to be written to one shard's stream.
+pub(super) enum Write {
+    Append(Arc<Sealed>),
+    Extend {
+        shard: ShardId,
+        end: Digest,
+        batches: Vec<Sealed>,
+    },
+    Trim {
+        shard: ShardId,
+        up_to: BatchId,
+    },
+    SetAside {
+        shard: ShardId,
+        from: BatchId,
+    },
+    /// Writes, and changes no stream.
+    Probe,
+}
+
+impl Write {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Append(batch) => batch.bytes.len(),
+            Self::Extend { batches, .. } => batches.iter().map(|batch| batch.bytes.len()).sum(),
+            Self::Trim { .. } | Self::SetAside { .. } | Self::Probe => 0,
+        }
+    }
+
+    fn command(&self, prefix: &Prefix, scripts: &Scripts) -> Cmd {
+        match self {
+            Self::Append(batch) => {
+                let mut call = scripts.call(Script::Append, 1);
+                call.arg(prefix.journal(batch.shard));
+                add_batch(&mut call, batch);
+                call
+            }
+            Self::Extend { shard, end, batches } => {
+                let mut call = scripts.call(Script::Extend, 1);
+                call.arg(prefix.journal(*shard)).arg(&end.0[..]);
+                batches.iter().for_each(|batch| add_batch(&mut call, batch));
+                call
+            }
+            Self::Trim { shard, up_to } => {
+                let mut call = scripts.call(Script::Trim, 1);
+                call.arg(prefix.journal(*shard)).arg(entry_id(*up_to));
+                call
+            }
+            Self::SetAside { shard, from } => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+                let mut call = scripts.call(Script::SetAside, 2);
+                call.arg(prefix.journal(*shard)).arg(prefix.set_aside(*shard, now, *from)).arg(entry_id(*from));
+                call
+            }
+            Self::Probe => {
+                let mut probe = cmd("INCR");
+                probe.arg(prefix.probe());
+                probe
+            }
+        }
+    }
+}
+
+fn add_batch(call: &mut Cmd, batch: &Sealed) {
+    call.arg(entry_id(batch.id)).arg(&batch.previous.0[..]).arg(&batch.hash.0[..]).arg(&batch.bytes[..]);
+}
+
+struct Queued {
+    write: Write,
+    done: oneshot::Sender<Result<Value, Fault>>,
+}
+
+/// Hands work to the task. Cheap to clone; the task ends when all are gone.
+#[derive(Clone)]
+pub(super) struct Writer {
+    writes: mpsc::Sender<Queued>,
+}
+
+impl Writer {
+    pub(super) fn spawn(dialler: Dialler, scripts: Scripts, prefix: Prefix) -> Self {
+        let (writes, queue) = mpsc::channel(WRITES_WAITING);
+        let runtime = dialler.runtime.clone();
+        runtime.spawn(Task { dialler, scripts, prefix, conn: None }.run(queue));
+        Self { writes }
+    }
+
+    /// The server's answer, which is no error of its own.
+    pub(super) async fn write(&self, write: Write) -> Result<Value, Fault> {
+        let (done, answer) = oneshot::channel();
+        if self.writes.send(Queued { write, done }).await.is_err() {
+            return Err(Fault::Refused("the journal's writer has ended".into()));
+        }
+        answer.await.unwrap_or_else(|_| Err(Fault::Unknown("the journal's writer ended".into())))
+    }
+}
+
+struct Task {
+    dialler: Dialler,
+    scripts: Scripts,
+    prefix: Prefix,
+    /// None after it was lost: the next round makes another.
+    conn: Option<MultiplexedConnection>,
+}
+
+impl Task {
+    async fn run(mut self, mut queue: mpsc::Receiver<Queued>) {
+        while let Some(first) = queue.recv().await {
+            let mut bytes = first.write.bytes();
+            let mut round = vec![first];
+            while round.len() < MOST_IN_ROUND
+                && bytes < BYTES_IN_ROUND
+                && let Ok(next) = queue.try_recv()
+            {
+                bytes += next.write.bytes();
+                round.push(next);
+            }
+            self.send(round).await;
+        }
+    }
+
+    async fn send(&mut self, round: Vec<Queued>) {
+        match self.answers(&round).await {
+            Ok(answers) => {
+                for (queued, answer) in round.into_iter().zip(answers) {
+                    let answer = match answer {
+                        Value::ServerError(error) => Err(Fault::of_server(&error)),
+                        answer => Ok(answer),
+                    };
+                    // Whoever asked may have gone; what was written stays.
+                    drop(queued.done.send(answer));
+                }
+            }
+            Err(fault) => {
+                for queued in round {
+                    drop(queued.done.send(Err(fault.clone())));
+                }
+            }
+        }
+    }
+
+    /// As many answers as there are writes.
+    async fn answers(&mut self, round: &[Queued]) -> Result<Vec<Value>, Fault> {
+        // Taken out: it comes back only with all answers. A late answer is never anybody else's.
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.dialler.connect().await.map_err(|e| Fault::Refused(format!("no connection: {e}")))?,
+        };
+        let mut pipeline = Pipeline::with_capacity(round.len());
+        for queued in round {
+            pipeline.add_command(queued.write.command(&self.prefix, &self.scripts));
+        }
+        let answers = send_with_scripts(&mut conn, &pipeline).await.map_err(|e| Fault::of_silence(&e))?;
+        if answers.len() != round.len() {
+            return Err(Fault::Unknown(format!("{} answers to {} commands", answers.len(), round.len())));
+        }
+        self.conn = Some(conn);
+        Ok(answers)
+    }
+}
