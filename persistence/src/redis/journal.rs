@@ -33,8 +33,8 @@ pub struct RedisJournal {
     pub(super) kept: Arc<Kept>,
 }
 
-/// Bytes of batches in all streams, as this process knows: a stream that another process appends to
-/// is counted anew when this one opens, trims, extends or sets aside.
+/// Bytes of batches in all streams, as this process knows. What another process appended, or what was
+/// appended without an answer, is counted when this one opens, trims, extends, sets aside or repeats.
 pub(super) struct Kept {
     shards: Box<[AtomicU64]>,
     all: AtomicU64,
@@ -63,12 +63,19 @@ impl Kept {
 
 impl Journal for RedisJournal {
     fn append(&self, batch: Arc<Sealed>) -> PortFuture<(), AppendError> {
-        let (writer, kept) = (self.writer.clone(), Arc::clone(&self.kept));
+        let (writer, kept, reader, prefix) = (self.writer.clone(), Arc::clone(&self.kept), self.reader.clone(), self.prefix.clone());
         async move {
             let operation = || format!("appending batch {} of shard {}", batch.id, batch.shard);
             match writer.write(Write::Append(Arc::clone(&batch))).await {
                 Ok(Value::Int(-1)) => Err(AppendError::Mismatch),
                 Ok(answer) => match bytes(&answer) {
+                    Some(0) => {
+                        // There already: from an attempt that may not have been counted.
+                        if let Err(fault) = count(&reader, &prefix, &kept, [batch.shard]).await {
+                            tracing::warn!(?fault, shard = %batch.shard, "the journal's bytes were not counted");
+                        }
+                        Ok(())
+                    }
                     Some(added) => {
                         kept.add(batch.shard, added);
                         Ok(())
@@ -185,24 +192,28 @@ async fn read(reader: &Link, shard: ShardId, key: &str, page: Page) -> Result<Ve
     Ok(batches)
 }
 
-/// Counts what each stream keeps.
-pub(super) async fn count(reader: &Link, prefix: &Prefix, kept: &Kept) -> Result<(), Fault> {
-    let shards = u16::try_from(kept.shards.len()).unwrap_or(u16::MAX);
+/// Counts what streams keep.
+pub(super) async fn count(
+    reader: &Link,
+    prefix: &Prefix,
+    kept: &Kept,
+    shards: impl IntoIterator<Item = ShardId> + Clone,
+) -> Result<(), Fault> {
     let answers = reader
         .send(|scripts| {
             let mut pipeline = redis::Pipeline::new();
-            for shard in 0..shards {
+            for shard in shards.clone() {
                 let mut call = scripts.call(Script::Kept, 1);
-                call.arg(prefix.journal(ShardId(shard)));
+                call.arg(prefix.journal(shard));
                 pipeline.add_command(call);
             }
             pipeline
         })
         .await?;
-    for (shard, answer) in (0..shards).zip(answers) {
+    for (shard, answer) in shards.into_iter().zip(answers) {
         match answer {
             Value::ServerError(error) => return Err(Fault::of_server(&error)),
-            answer => kept.set(ShardId(shard), bytes(&answer).unwrap_or(0)),
+            answer => kept.set(shard, bytes(&answer).unwrap_or(0)),
         }
     }
     Ok(())

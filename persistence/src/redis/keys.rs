@@ -50,8 +50,9 @@ impl Prefix {
         self.of_shard(shard, "snapshots")
     }
 
-    pub(super) fn set_aside(&self, shard: ShardId, unix_ms: u128, from: BatchId) -> String {
-        self.of_shard(shard, &format!("set-aside:{unix_ms}:{from}"))
+    /// `unix_ms` is for people; `place` makes each one new, for ids there only grow too.
+    pub(super) fn set_aside(&self, shard: ShardId, unix_ms: u128, from: BatchId, place: uuid::Uuid) -> String {
+        self.of_shard(shard, &format!("set-aside:{unix_ms}:{from}:{place}"))
     }
 
     pub(super) fn meta(&self) -> String {
@@ -144,8 +145,11 @@ mod tests {
     fn keys_of_a_shard_share_their_slot() {
         let prefix = Prefix::try_from("eu-1").expect("allowed");
         let id = BatchId { epoch: Epoch(7), number: 2 };
-        let keys = [prefix.journal(ShardId(3)), prefix.snapshots(ShardId(3)), prefix.set_aside(ShardId(3), 9, id)];
-        assert_eq!(keys, ["gavel:{eu-1:3}:journal", "gavel:{eu-1:3}:snapshots", "gavel:{eu-1:3}:set-aside:9:7-2"]);
+        let keys = [prefix.journal(ShardId(3)), prefix.snapshots(ShardId(3)), prefix.set_aside(ShardId(3), 9, id, uuid::Uuid::nil())];
+        assert_eq!(
+            keys,
+            ["gavel:{eu-1:3}:journal", "gavel:{eu-1:3}:snapshots", "gavel:{eu-1:3}:set-aside:9:7-2:00000000-0000-0000-0000-000000000000"]
+        );
         for wrong in ["", "a}b", "a:b", &"x".repeat(65)] {
             Prefix::try_from(wrong).expect_err(wrong);
         }

@@ -1,8 +1,8 @@
 //! Journal and snapshots in Redis: the cluster profile's. Tables are elsewhere.
 //!
 //! A shard's journal is one stream, its snapshots are one hash. One task with one connection writes
-//! the journal ([`writer`]); readers and snapshots share another. What a stale owner sends is refused
-//! by scripts that compare before they write ([`scripts`]). Files are named like the ports they
+//! the journal (`writer.rs`); readers and snapshots share another. What a stale owner sends is refused
+//! by scripts that compare before they write (`scripts.rs`). Files are named like the ports they
 //! serve. No rules here, and no encodings of records (see `crate::record`).
 
 mod checks;

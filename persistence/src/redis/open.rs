@@ -12,7 +12,10 @@ use super::{
     writer::Writer,
 };
 use crate::record::RecordFormat;
-use redis::{Client, ErrorKind, IntoConnectionInfo as _, Pipeline, ProtocolVersion, RedisError, Value, aio::MultiplexedConnection};
+use gavel_domain::ids::ShardId;
+use redis::{
+    Client, ErrorKind, IntoConnectionInfo as _, Pipeline, ProtocolVersion, RedisError, TlsCertificates, Value, aio::MultiplexedConnection,
+};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
@@ -24,6 +27,8 @@ const LAYOUT: u32 = 1;
 pub struct RedisOptions {
     /// `redis://` or `rediss://` (TLS), with user and password where they are needed.
     pub url: String,
+    /// PEM: certificates trusted for TLS in place of the system's. None: the system's.
+    pub root_certificates: Option<Vec<u8>>,
     /// Begins the names of all keys.
     pub prefix: Prefix,
     /// The number of shards, 1 to 4,096. Existing data must have been made with the same.
@@ -53,6 +58,7 @@ impl RedisOptions {
     pub fn new(url: impl Into<String>, prefix: Prefix, shards: u16, runtime: Handle) -> Self {
         Self {
             url: url.into(),
+            root_certificates: None,
             prefix,
             shards,
             durability: Durability::Strict,
@@ -161,7 +167,11 @@ impl RedisStorage {
         let tcp = info.tcp_settings().clone().set_nodelay(true);
         let info = info.set_redis_settings(settings).set_tcp_settings(tcp);
         let opening = Opening { server: info.addr().to_string(), tls: options.url.starts_with("rediss") };
-        let client = Client::open(info).map_err(|_| OpenError::BadUrl)?;
+        let client = match options.root_certificates.clone() {
+            None => Client::open(info).map_err(|_| OpenError::BadUrl)?,
+            root_cert => Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
+                .map_err(|e| OpenError::Tls { server: opening.server.clone(), reason: e.to_string() })?,
+        };
         let dialler = Dialler {
             client,
             connect_timeout: options.connect_timeout,
@@ -176,7 +186,9 @@ impl RedisStorage {
 
         let bulk = Link::new(Dialler { response_timeout: options.bulk_timeout, ..dialler.clone() }, scripts.clone());
         let kept = Arc::new(Kept::new(options.shards));
-        count(&bulk, &options.prefix, &kept).await.map_err(|fault| opening.other("counting the journal", &fault))?;
+        count(&bulk, &options.prefix, &kept, (0..options.shards).map(ShardId))
+            .await
+            .map_err(|fault| opening.other("counting the journal", &fault))?;
         let prefix = options.prefix;
         let journal = Arc::new(RedisJournal {
             writer: Writer::spawn(dialler, scripts, prefix.clone()),
@@ -210,6 +222,10 @@ impl Opening {
         }
         if matches!(error.code(), Some("NOAUTH" | "WRONGPASS")) {
             return OpenError::Credentials { server, reason };
+        }
+        // Redis takes a TLS greeting for the beginning of a line, and waits for its end.
+        if self.tls && error.is_timeout() {
+            return OpenError::Unreachable { server, reason: format!("{reason}; if it does not speak TLS use redis://") };
         }
         if error.is_connection_refusal() || error.is_timeout() {
             return OpenError::Unreachable { server, reason };
@@ -281,9 +297,10 @@ impl Opening {
         pipeline.cmd("HSETNX").arg(&key).arg("shards").arg(options.shards);
         pipeline.cmd("HSETNX").arg(&key).arg("layout").arg(LAYOUT);
         pipeline.cmd("HMGET").arg(&key).arg(&["data_id", "shards", "layout"]);
-        let answers: Result<(u8, u8, u8, (String, u16, u32)), RedisError> = pipeline.query_async(conn).await;
-        let (new, _, _, (data_id, stored, layout)) =
-            answers.map_err(|e| OpenError::Other { server: self.server.clone(), operation, reason: e.to_string() })?;
+        let (new, _, _, (data_id, stored, layout)) = pipeline
+            .query_async::<(u8, u8, u8, (String, u16, u32))>(conn)
+            .await
+            .map_err(|e| OpenError::Other { server: self.server.clone(), operation, reason: e.to_string() })?;
         if layout > LAYOUT {
             return Err(OpenError::Newer { server: self.server.clone(), found: layout, known: LAYOUT });
         }

@@ -77,7 +77,7 @@ impl Write {
             Self::SetAside { shard, from } => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
                 let mut call = scripts.call(Script::SetAside, 2);
-                call.arg(prefix.journal(*shard)).arg(prefix.set_aside(*shard, now, *from)).arg(entry_id(*from));
+                call.arg(prefix.journal(*shard)).arg(prefix.set_aside(*shard, now, *from, uuid::Uuid::new_v4())).arg(entry_id(*from));
                 call
             }
             Self::Probe => {
