@@ -173,7 +173,9 @@ async fn a_silent_server_is_unknown_after_the_response_timeout() {
     unknown(&node.append(&batches[1]).await);
     server.resume();
     // The first attempt may take effect before or after; the same bytes are there once.
-    while node.append(&batches[1]).await.is_err() {}
+    while let Err(error) = node.append(&batches[1]).await {
+        assert!(matches!(error, AppendError::Unknown(_)), "{error:?}");
+    }
     assert_eq!(node.all(0).await, plain(&batches));
 }
 
