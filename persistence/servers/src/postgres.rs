@@ -1,6 +1,6 @@
 //! PostgreSQL.
 
-use crate::process::{Kind, Server, give_to_postgres, lets_in, run_unprivileged};
+use crate::process::{Kind, Server, give_to_postgres, lets_in, run_unprivileged, temporary_dir};
 use rustix::process::{Signal, getuid};
 use std::{
     ffi::OsString,
@@ -8,7 +8,7 @@ use std::{
     net::TcpStream,
     ops::{Deref, DerefMut},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::OnceLock,
 };
 use tempfile::TempDir;
@@ -94,26 +94,14 @@ fn installed(name: &str) -> PathBuf {
 
 /// `initdb` takes a second or two: it is run once a process, and copied.
 fn copy_template(dir: &Path) {
-    static TEMPLATE: OnceLock<(TempDir, Child)> = OnceLock::new();
-    let (template, _) = TEMPLATE.get_or_init(|| {
-        let template = make_template();
-        let cleaner = clean_up_after_us(template.path());
-        (template, cleaner)
-    });
+    static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
+    let template = TEMPLATE.get_or_init(make_template);
     let copied = Command::new("cp").arg("-a").arg(template.path().join("data")).arg(dir).status().expect("cp runs");
     assert!(copied.success(), "the template is copied");
 }
 
-/// What is static is never dropped: a shell removes the directory once this process is gone, however it
-/// ended, for then the pipe from it closes.
-fn clean_up_after_us(dir: &Path) -> Child {
-    let mut command = Command::new("sh");
-    command.args(["-c", "cat >/dev/null; rm -rf -- \"$1\"", "sh"]).arg(dir);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sh runs")
-}
-
 fn make_template() -> TempDir {
-    let dir = tempfile::Builder::new().prefix("gavel-test-template-").tempdir().expect("a temporary directory");
+    let dir = temporary_dir();
     if getuid().is_root() {
         give_to_postgres(dir.path());
     }

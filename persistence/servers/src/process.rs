@@ -7,9 +7,10 @@ use std::{
     fs::File,
     io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{OnceLock, mpsc},
+    sync::{Mutex, OnceLock, PoisonError, mpsc},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -58,7 +59,7 @@ trait Start: Send + Sync {
 impl Server {
     /// Starts one in a new directory, which `fill` may put data into first.
     pub(crate) fn start<K: Kind>(kind: K, fill: impl FnOnce(&Path)) -> Self {
-        let dir = tempfile::Builder::new().prefix("gavel-test-").tempdir().expect("a temporary directory");
+        let dir = temporary_dir();
         fill(dir.path());
         if kind.shuns_root() && getuid().is_root() {
             give_to_postgres(dir.path());
@@ -251,6 +252,23 @@ fn spawn(command: Command) -> Child {
         Err(e) if e.kind() == ErrorKind::NotFound => panic!("setpriv is missing: install Debian's package util-linux"),
         Err(e) => panic!("setpriv does not start: {e}"),
     }
+}
+
+/// One that goes with its handle, and with this process: what is static, or was killed, never drops its
+/// handle. A shell in a group of its own reads the names and removes what is left once the pipe
+/// from here closes.
+pub(crate) fn temporary_dir() -> TempDir {
+    static CLEANER: OnceLock<Mutex<Child>> = OnceLock::new();
+    let cleaner = CLEANER.get_or_init(|| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "left=$(cat); printf '%s\\n' \"$left\" | xargs -r -d '\\n' rm -rf --"]).process_group(0);
+        Mutex::new(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sh runs"))
+    });
+    let dir = tempfile::Builder::new().prefix("gavel-test-").tempdir().expect("a temporary directory");
+    let mut cleaner = cleaner.lock().unwrap_or_else(PoisonError::into_inner);
+    let names = cleaner.stdin.as_mut().expect("piped");
+    writeln!(names, "{}", dir.path().display()).expect("the shell reads");
+    dir
 }
 
 /// Runs a command to its end, as user `postgres` where this is root.
