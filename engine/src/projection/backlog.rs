@@ -157,8 +157,8 @@ impl Backlog {
             self.bytes.fetch_sub(first.sealed.bytes.len(), Ordering::Relaxed);
             run.batches.pop_front();
         }
-        // Of what is left in memory the oldest is known; what is in the journal only is about as old
-        // as the last that was projected.
+        // Of what is left in memory the oldest is known. What is in the journal only has no known age
+        // here: the last one stays, an upper bound that grows until the gap has been read.
         run.behind_since = run.batches.front().map(|batch| batch.at).or(run.behind_since);
         if run.end == Some(cursor) {
             run.behind_since = None;
@@ -172,8 +172,9 @@ impl Backlog {
         self.run(shard).lock().cursor
     }
 
-    /// Batches that the tables don't hold yet, and the age of the oldest in seconds. After a restart
-    /// batches that were left behind count as one until they are read.
+    /// Batches that the tables don't hold yet, and the age of the oldest in seconds: an upper bound
+    /// while some of them are in the journal only. After a restart batches that were left behind
+    /// count as one until they are read.
     #[must_use]
     pub fn lag(&self) -> (u64, f64) {
         let mut lag = (0, 0.0_f64);
