@@ -50,7 +50,7 @@ pub fn spec(proxy: bool) -> LotSpec {
 #[must_use]
 pub fn open_lot(id: LotId, proxy: bool) -> Lot {
     let at = Timestamp::from_millis(1_800_000_000_000);
-    let mut events = Lot::creation(spec(proxy), at).into_iter();
+    let mut events = Lot::creation(spec(proxy), Default::default(), at).into_iter();
     let event = events.next().expect("a creation");
     let created = Arc::new(Recorded { lot: id, epoch: Epoch(1), seq: Seq(0), at, event });
     let mut lot = Lot::from_creation(&created).expect("a creation");

@@ -50,7 +50,7 @@ pub struct Meters {
 }
 
 /// Outcomes of refused bids, in the order of [`number`].
-const REFUSALS: [&str; 10] = [
+const REFUSALS: [&str; 12] = [
     "lot_not_open",
     "lot_paused",
     "lot_closed",
@@ -61,6 +61,8 @@ const REFUSALS: [&str; 10] = [
     "invalid",
     "conflict",
     "insufficient_funds",
+    "not_registered",
+    "limit_exceeded",
 ];
 
 const fn number(reject: &Reject) -> usize {
@@ -75,6 +77,8 @@ const fn number(reject: &Reject) -> usize {
         Reject::InvalidBid(_) => 7,
         Reject::Conflict(_) => 8,
         Reject::InsufficientFunds { .. } => 9,
+        Reject::NotRegistered => 10,
+        Reject::LimitExceeded(_) => 11,
     }
 }
 

@@ -12,6 +12,7 @@ use gavel_domain::{
     ids::{BidId, BidderId, Epoch, LotId, Seq, ShardId},
     lot::{
         Lot,
+        access::{AccessRules, AliasKey, Registration},
         increments::{Increment, Increments},
         spec::{English, Funding, LotSpec, Rules, SoftClose, SoftCloseMode},
     },
@@ -27,12 +28,12 @@ use gavel_persistence::record::{RecordFormat, VERSION};
 use std::{path::PathBuf, sync::Arc};
 use uuid::Uuid;
 
-fn fixture(name: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", "v1", &format!("{name}.bin")].iter().collect()
+fn fixture(version: u16, name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", &format!("v{version}"), &format!("{name}.bin")].iter().collect()
 }
 
-fn stored(name: &str) -> Vec<u8> {
-    std::fs::read(fixture(name)).expect("the fixture is committed")
+fn stored(version: u16, name: &str) -> Vec<u8> {
+    std::fs::read(fixture(version, name)).expect("the fixture is committed")
 }
 
 fn amount(minor: u64) -> Amount {
@@ -154,6 +155,22 @@ fn events() -> Vec<LotEvent> {
     ]
 }
 
+/// What came with version 2.
+fn new_events() -> Vec<LotEvent> {
+    let with = |registration, aliases| LotEvent::CreatedWith(Box::new((plain_spec(), AccessRules { registration, aliases })));
+    vec![
+        with(Registration::Lot, Some(AliasKey([0x2a; 16]))),
+        with(Registration::Currency, None),
+        LotEvent::Registered(vec![bidder("ada"), bidder("ben")]),
+        LotEvent::Registered(vec![]),
+        LotEvent::Unregistered(vec![bidder("ben")]),
+    ]
+}
+
+fn events_of(version: u16) -> Vec<LotEvent> {
+    if version == 1 { events() } else { events().into_iter().chain(new_events()).collect() }
+}
+
 /// Does not compile when a variant is added: give it a place in the next version's fixture.
 fn covers(event: &LotEvent) -> usize {
     match event {
@@ -167,6 +184,9 @@ fn covers(event: &LotEvent) -> usize {
         LotEvent::Closed(_) => 7,
         LotEvent::Cancelled { .. } => 8,
         LotEvent::Settled => 9,
+        LotEvent::CreatedWith(_) => 10,
+        LotEvent::Registered(_) => 11,
+        LotEvent::Unregistered(_) => 12,
     }
 }
 
@@ -178,8 +198,20 @@ fn recorded(seq: usize, event: LotEvent) -> Arc<Recorded> {
 
 /// A lot that has seen one of everything that fits together.
 fn a_lot() -> Lot {
-    let mut seen = [false; 10];
+    let mut seen = [false; 13];
     let mut events = events().into_iter().filter(|event| !std::mem::replace(&mut seen[covers(event)], true)).enumerate();
+    let (seq, created) = events.next().expect("the creation");
+    let mut lot = Lot::from_creation(&recorded(seq, created)).expect("a creation");
+    for (seq, event) in events {
+        lot.apply(&recorded(seq, event));
+    }
+    lot
+}
+
+/// One that keeps some bidders out.
+fn a_guarded_lot() -> Lot {
+    let mut events =
+        new_events().into_iter().filter(|event| !matches!(event, LotEvent::CreatedWith(with) if with.1.aliases.is_none())).enumerate();
     let (seq, created) = events.next().expect("the creation");
     let mut lot = Lot::from_creation(&recorded(seq, created)).expect("a creation");
     for (seq, event) in events {
@@ -199,8 +231,8 @@ fn keys() -> Keys {
     keys
 }
 
-fn entries() -> Vec<Entry> {
-    let lots = events().into_iter().enumerate().map(|(seq, event)| Entry::Lot(recorded(seq, event)));
+fn entries(version: u16) -> Vec<Entry> {
+    let lots = events_of(version).into_iter().enumerate().map(|(seq, event)| Entry::Lot(recorded(seq, event)));
     [
         Entry::EpochOpened { owner: gavel_domain::ids::OwnerId(uuid::Uuid::from_u128(0xfeed)), at: at(-1) },
         Entry::Key(key_use("a POST /lots 1")),
@@ -210,25 +242,39 @@ fn entries() -> Vec<Entry> {
     .collect()
 }
 
-fn batch() -> Sealed {
+fn batch(version: u16) -> Sealed {
     let id = BatchId { epoch: Epoch(1_800_000_000), number: 70_000 };
-    RecordFormat.seal(ShardId(63), id, Digest([0x11; 32]), &entries())
+    RecordFormat.seal(ShardId(63), id, Digest([0x11; 32]), &entries(version))
 }
 
 /// A batch is stored with its digest; the fixture is both.
 fn batch_file() -> Vec<u8> {
-    let batch = batch();
+    let batch = batch(VERSION);
     [batch.hash.0.as_slice(), &batch.bytes].concat()
 }
 
-fn all_events() -> Vec<Arc<Recorded>> {
-    events().into_iter().enumerate().map(|(seq, event)| recorded(seq, event)).collect()
+fn all_events(version: u16) -> Vec<Arc<Recorded>> {
+    events_of(version).into_iter().enumerate().map(|(seq, event)| recorded(seq, event)).collect()
 }
 
 fn event_file(event: &LotEvent, seq: usize) -> String {
     format!(
         "event-{seq:02}-{}",
-        ["created", "opened", "bid", "extended", "paused", "resumed", "changed", "closed", "cancelled", "settled"][covers(event)]
+        [
+            "created",
+            "opened",
+            "bid",
+            "extended",
+            "paused",
+            "resumed",
+            "changed",
+            "closed",
+            "cancelled",
+            "settled",
+            "created-with",
+            "registered",
+            "unregistered"
+        ][covers(event)]
     )
 }
 
@@ -238,8 +284,10 @@ fn files() -> Vec<(String, Vec<u8>)> {
         ("lot".to_owned(), RecordFormat.encode_lot(&a_lot())),
         ("keys".to_owned(), RecordFormat.encode_keys(&keys())),
         ("view".to_owned(), RecordFormat.encode_view(&a_lot().view())),
+        ("lot-guarded".to_owned(), RecordFormat.encode_lot(&a_guarded_lot())),
+        ("view-guarded".to_owned(), RecordFormat.encode_view(&a_guarded_lot().view())),
     ];
-    for (seq, event) in all_events().iter().enumerate() {
+    for (seq, event) in all_events(VERSION).iter().enumerate() {
         files.push((event_file(&event.event, seq), RecordFormat.encode_event(event)));
     }
     files
@@ -251,46 +299,54 @@ fn write_fixtures() {
         return;
     }
     for (name, bytes) in files() {
-        let mut file = std::fs::File::create_new(fixture(&name)).expect("a fixture is never overwritten");
+        let mut file = std::fs::File::create_new(fixture(VERSION, &name)).expect("a fixture is never overwritten");
         std::io::Write::write_all(&mut file, &bytes).expect("written");
     }
 }
 
 #[test]
 fn every_variant_is_in_a_fixture() {
-    let mut seen = [false; 10];
-    events().iter().for_each(|event| seen[covers(event)] = true);
-    assert_eq!(seen, [true; 10]);
+    let mut seen = [false; 13];
+    events_of(VERSION).iter().for_each(|event| seen[covers(event)] = true);
+    assert_eq!(seen, [true; 13]);
 }
 
 #[test]
-fn version_1_decodes() {
+fn every_version_decodes() {
+    for version in 1..=VERSION {
+        decodes(version);
+    }
+    assert_eq!(RecordFormat.decode_lot(&stored(2, "lot-guarded")), Ok(a_guarded_lot()));
+    assert_eq!(RecordFormat.decode_view(&stored(2, "view-guarded")), Ok(a_guarded_lot().view()));
+}
+
+fn decodes(version: u16) {
+    let stored = |name: &str| stored(version, name);
     let file = stored("batch");
     let (hash, bytes) = file.split_at(32);
     let hash = Digest(hash.try_into().expect("32 bytes"));
-    let sealed = Sealed { hash, bytes: bytes.into(), ..batch() };
-    assert_eq!(RecordFormat.open(&sealed), Ok(entries()));
+    let sealed = Sealed { hash, bytes: bytes.into(), ..batch(version) };
+    assert_eq!(RecordFormat.open(&sealed), Ok(entries(version)));
     assert_eq!(RecordFormat.decode_lot(&stored("lot")), Ok(a_lot()));
     assert_eq!(RecordFormat.decode_keys(&stored("keys")), Ok(keys()));
     assert_eq!(RecordFormat.decode_view(&stored("view")), Ok(a_lot().view()));
-    for (seq, event) in all_events().iter().enumerate() {
+    for (seq, event) in all_events(version).iter().enumerate() {
         let stored = stored(&event_file(&event.event, seq));
         assert_eq!(RecordFormat.decode_event(&stored).as_ref(), Ok(event.as_ref()));
     }
 }
 
 #[test]
-fn version_1_is_written_as_it_was() {
-    assert_eq!(VERSION, 1, "once a version 2 is written, this test is over and version_1_decodes stays");
+fn this_version_is_written_as_it_was() {
     for (name, bytes) in files() {
-        assert!(bytes == stored(&name), "{name} is encoded differently than before");
+        assert!(bytes == stored(VERSION, &name), "{name} is encoded differently than before");
     }
 }
 
 /// Every single changed byte is noticed, wherever it is.
 #[test]
 fn damage_is_noticed() {
-    let view = stored("view");
+    let view = stored(VERSION, "view");
     for place in 0..view.len() {
         let mut damaged = view.clone();
         damaged[place] ^= 0x20;
@@ -305,24 +361,24 @@ fn damage_is_noticed() {
 
 #[test]
 fn a_batch_is_bound_to_its_place() {
-    let good = batch();
+    let good = batch(VERSION);
     let changed = [
         Sealed { shard: ShardId(62), ..good.clone() },
         Sealed { id: good.id.next(), ..good.clone() },
         Sealed { previous: Digest([0x12; 32]), ..good.clone() },
         Sealed { hash: Digest([0; 32]), ..good.clone() },
-        Sealed { bytes: RecordFormat.seal(good.shard, good.id, good.previous, &entries()[1..]).bytes, ..good.clone() },
+        Sealed { bytes: RecordFormat.seal(good.shard, good.id, good.previous, &entries(VERSION)[1..]).bytes, ..good.clone() },
     ];
     for sealed in changed {
         assert!(matches!(RecordFormat.open(&sealed), Err(Damage::Corrupt(_))));
     }
-    assert_eq!(RecordFormat.open(&good), Ok(entries()));
+    assert_eq!(RecordFormat.open(&good), Ok(entries(VERSION)));
 }
 
 #[test]
 fn a_newer_version_is_told_from_damage() {
-    let mut newer = stored("view");
-    newer[6..8].copy_from_slice(&2_u16.to_le_bytes());
+    let mut newer = stored(VERSION, "view");
+    newer[6..8].copy_from_slice(&(VERSION + 1).to_le_bytes());
     let sum = {
         let mut sum = crc32fast::Hasher::new();
         sum.update(&newer[..12]);
@@ -330,5 +386,5 @@ fn a_newer_version_is_told_from_damage() {
         sum.finalize()
     };
     newer[12..16].copy_from_slice(&sum.to_le_bytes());
-    assert_eq!(RecordFormat.decode_view(&newer), Err(Damage::Newer { found: 2, known: VERSION }));
+    assert_eq!(RecordFormat.decode_view(&newer), Err(Damage::Newer { found: VERSION + 1, known: VERSION }));
 }

@@ -8,6 +8,7 @@ use gavel_domain::{
     ids::{BidId, BidderId, LotId, OperationId},
     lot::{
         Status,
+        access::AccessRules,
         increments::{Increment, Increments},
         spec::{English, Funding, LotSpec, Rules, SoftClose, SoftCloseMode},
         view::LotView,
@@ -118,7 +119,8 @@ async fn keep_up(engine: Engine, sample: &'static Sample, mut chance: Chance) {
         if sample.funding == Funding::Wallet {
             top_up(&engine).await;
         }
-        let created = engine.ask(lot, Ask::Create { spec: Box::new(spec), key: None, archived: false }).await;
+        let created =
+            engine.ask(lot, Ask::Create { spec: Box::new(spec), access: AccessRules::default(), key: None, archived: false }).await;
         if !matches!(created, Reply::Lot(_)) {
             tracing::warn!(title = sample.title, ?created, "the demonstration's lot was not created");
             tokio::time::sleep(PAUSE).await;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     auth::{Caller, Role},
-    wire::lot::Audience,
+    wire::lot::Viewer,
 };
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use gavel_domain::{
@@ -51,7 +51,7 @@ pub(super) async fn act(
     let keyed = api.in_flight.begin(&request, who, &body)?;
     let key = keyed.as_ref().map(Keyed::request);
     match api.engine.ask(lot, Ask::Command { command, expected: None, key }).await {
-        Reply::Lot(answer) => Ok(lot_response(StatusCode::OK, &answer, Audience::House)),
+        Reply::Lot(answer) => Ok(lot_response(StatusCode::OK, &answer, Viewer::HOUSE)),
         Reply::NotLive(_) => on_archived(&api, lot, &caller, keyed.as_ref()).await,
         other => Err(refused(other)),
     }
@@ -61,9 +61,9 @@ pub(super) async fn act(
 async fn on_archived(api: &Api, lot: LotId, caller: &Caller, keyed: Option<&Keyed>) -> Result<HttpResponse, Problem> {
     let found = api.find(lot, caller).await?; // 404 if there never was one
     if let Some(keyed) = keyed {
-        let spec = Box::new(found.view.spec);
-        match api.engine.ask(lot, Ask::Create { spec, key: Some(keyed.request()), archived: true }).await {
-            Reply::Lot(answer) => return Ok(lot_response(StatusCode::OK, &answer, Audience::House)),
+        let (spec, access) = (Box::new(found.view.spec), found.view.access);
+        match api.engine.ask(lot, Ask::Create { spec, access, key: Some(keyed.request()), archived: true }).await {
+            Reply::Lot(answer) => return Ok(lot_response(StatusCode::OK, &answer, Viewer::HOUSE)),
             Reply::Refused(_) => {} // no such key
             other => return Err(refused(other)),
         }

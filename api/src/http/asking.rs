@@ -8,7 +8,7 @@ use super::{
 use crate::{
     auth::{Caller, Role},
     wire::{
-        lot::{Audience, LotBody},
+        lot::{Audience, LotBody, Viewer},
         message::bidder,
     },
 };
@@ -97,9 +97,14 @@ pub(super) fn refused(reply: Reply) -> Problem {
                 .retry_after(COME_AGAIN)
         }
         Reply::WalletRefused(reject) => wallet_refused(&reject),
-        Reply::Wallet(_) | Reply::Posted(_) | Reply::Receipt(_) | Reply::Lot(_) | Reply::Joined(_) | Reply::Internal | Reply::Done => {
-            Problem::internal()
-        }
+        Reply::Wallet(_)
+        | Reply::Posted(_)
+        | Reply::Receipt(_)
+        | Reply::Lot(_)
+        | Reply::Joined(_)
+        | Reply::Access(_)
+        | Reply::Internal
+        | Reply::Done => Problem::internal(),
     }
 }
 
@@ -110,6 +115,8 @@ pub(super) fn wallet_refused(reject: &WalletReject) -> Problem {
         WalletReject::OutOfRange => Code::Invalid,
         WalletReject::OperationReused => Code::IdempotencyKeyReused,
         WalletReject::NothingHeld { .. } => Code::Conflict,
+        WalletReject::NotRegistered => Code::NotRegistered,
+        WalletReject::TooManyLeads { .. } | WalletReject::SpendLimit { .. } => Code::LimitExceeded,
     };
     Problem::new(code, reject.to_string())
 }
@@ -123,9 +130,9 @@ pub(super) fn bid_refused(refusal: &Refusal) -> Problem {
 }
 
 /// A lot as an answer, with its strong validator.
-pub(super) fn lot_response(status: StatusCode, answer: &LotAnswer, audience: Audience) -> HttpResponse {
-    let tag = tag(answer.view.position, answer.own, audience);
-    lot_headers(&mut HttpResponse::build(status), &tag).json(LotBody::new(&answer.view, answer.own, audience))
+pub(super) fn lot_response(status: StatusCode, answer: &LotAnswer, viewer: Viewer<'_>) -> HttpResponse {
+    let tag = tag(answer.view.position, answer.own, viewer.audience);
+    lot_headers(&mut HttpResponse::build(status), &tag).json(LotBody::new(&answer.view, answer.own, viewer))
 }
 
 pub(super) fn lot_headers<'a>(response: &'a mut HttpResponseBuilder, tag: &str) -> &'a mut HttpResponseBuilder {

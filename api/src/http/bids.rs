@@ -3,14 +3,14 @@
 use super::{
     Api,
     archived::bid_on_archived,
-    asking::{as_bidder, bid_refused, lot_id, refused, unreadable},
+    asking::{as_bidder, audience, bid_refused, lot_id, refused, unreadable},
     body::{Body, parse},
     listing::Paging,
     problem::Problem,
 };
 use crate::{
     auth::{Caller, Role},
-    wire::event::EventBody,
+    wire::{event::EventBody, names::Names},
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use gavel_domain::{
@@ -77,7 +77,7 @@ pub(super) async fn history(
     lot: web::Path<String>,
     api: web::Data<Api>,
 ) -> Result<HttpResponse, Problem> {
-    page(&request, &caller, &lot, &api, Kind::Bids, |recorded| bid_item(recorded, &caller)).await
+    page(&request, &caller, &lot, &api, Kind::Bids, |recorded, names| bid_item(recorded, names, &caller)).await
 }
 
 /// `GET /v1/lots/{id}/events`.
@@ -87,7 +87,7 @@ pub(super) async fn events(
     lot: web::Path<String>,
     api: web::Data<Api>,
 ) -> Result<HttpResponse, Problem> {
-    page(&request, &caller, &lot, &api, Kind::All, |recorded| serde_json::to_value(EventBody::new(recorded)?).ok()).await
+    page(&request, &caller, &lot, &api, Kind::All, |recorded, names| serde_json::to_value(EventBody::new(recorded, names)?).ok()).await
 }
 
 async fn page(
@@ -96,7 +96,7 @@ async fn page(
     lot: &str,
     api: &Api,
     kind: Kind,
-    item: impl Fn(&Recorded) -> Option<Value>,
+    item: impl Fn(&Recorded, Names) -> Option<Value>,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Role::Viewer)?;
     let paging = Paging::of(request, &[])?;
@@ -105,25 +105,25 @@ async fn page(
         None => Seq(0),
     };
     let lot = lot_id(lot)?;
-    api.find(lot, caller).await?;
+    let names = Names::shown(api.find(lot, caller).await?.view.access, audience(caller));
     let mut found = api.engine.history().events(lot, kind, after, paging.limit + 1).await.map_err(unreadable)?;
     let more = found.len() > paging.limit;
     found.truncate(paging.limit);
     let next = found.last().filter(|_| more).map(|last| Paging::encode(&last.seq.0.to_string()));
-    let items: Vec<Value> = found.iter().filter_map(|recorded| item(recorded)).collect();
+    let items: Vec<Value> = found.iter().filter_map(|recorded| item(recorded, names)).collect();
     Ok(HttpResponse::Ok().insert_header(("Cache-Control", "private, no-cache")).json(json!({ "items": items, "next": next })))
 }
 
 /// The name of a bid is for its bidder and administrators, its maximum for its bidder alone.
-fn bid_item(recorded: &Recorded, caller: &Caller) -> Option<Value> {
+fn bid_item(recorded: &Recorded, names: Names, caller: &Caller) -> Option<Value> {
     let LotEvent::BidPlaced(bid) = &recorded.event else { return None };
     let mut item = json!({
         "seq": recorded.seq,
         "at": recorded.at,
-        "bidder": bid.bidder,
+        "bidder": names.of(&bid.bidder),
         "amount": bid.public_amount(),
         "price": bid.price,
-        "leader": bid.leader,
+        "leader": names.of(&bid.leader),
     });
     let own = as_bidder(caller).is_some_and(|bidder| bidder == bid.bidder);
     if own || caller.role().allows(Role::Admin) {

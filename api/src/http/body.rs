@@ -57,12 +57,12 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, String>
 }
 
 /// serde reads `[1]` as an object with one field; a client that sends it means something else. The
-/// one array that requests have is that of increments, of objects.
+/// arrays that requests have are those of increments, of objects, and of bidders, of names.
 fn check_arrays(value: &Value) -> Result<(), String> {
     match value {
         Value::Array(_) => Err("an array where an object or a value is expected".to_owned()),
         Value::Object(fields) => fields.iter().try_for_each(|(name, value)| match value {
-            Value::Array(rows) if name == "increments" => rows.iter().try_for_each(check_arrays),
+            Value::Array(rows) if name == "increments" || name == "bidders" => rows.iter().try_for_each(check_arrays),
             other => check_arrays(other).map_err(|error| format!("{name}: {error}")),
         }),
         _ => Ok(()),

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     auth::{Caller, Role},
-    wire::lot::{Audience, LotBody},
+    wire::lot::{Audience, LotBody, Viewer},
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -90,7 +90,9 @@ pub(super) async fn list(request: HttpRequest, caller: Caller, api: web::Data<Ap
     let more = found.len() > paging.limit;
     found.truncate(paging.limit);
     let next = found.last().filter(|_| more).map(|(view, _)| Paging::encode(&format!("{}.{}", view.created_at.as_millis(), view.id)));
-    let items: Vec<LotBody> = found.iter().map(|(view, own)| LotBody::new(view, *own, audience)).collect();
+    let bidder = as_bidder(&caller);
+    let viewer = Viewer { audience, bidder: bidder.as_ref() };
+    let items: Vec<LotBody> = found.iter().map(|(view, own)| LotBody::new(view, *own, viewer)).collect();
     Ok(HttpResponse::Ok()
         .insert_header(("Cache-Control", "private, no-cache"))
         .insert_header(("Vary", "Authorization"))

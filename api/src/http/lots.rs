@@ -2,14 +2,14 @@
 
 use super::{
     Api,
-    asking::{Expected, audience, is_known, lot_headers, lot_id, lot_response, refused, tag, unreadable},
+    asking::{Expected, as_bidder, audience, is_known, lot_headers, lot_id, lot_response, refused, tag, unreadable},
     body::Body,
     idempotency::Keyed,
     problem::{Code, Problem},
 };
 use crate::{
     auth::{Caller, Role},
-    wire::{lot::Audience, spec::LotSpecBody},
+    wire::{lot::Viewer, spec::LotSpecBody},
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -19,7 +19,7 @@ use actix_web::{
 use gavel_domain::{
     command::Command,
     ids::LotId,
-    lot::spec::LotSpec,
+    lot::{access::AccessRules, spec::LotSpec},
     reject::{Conflict, Reject},
 };
 use gavel_engine::{
@@ -36,16 +36,18 @@ const TRIES: usize = 16;
 pub(super) async fn create(request: HttpRequest, caller: Caller, body: Body, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
     let who = caller.require_known(Role::Auctioneer)?;
     let keyed = api.in_flight.begin(&request, who, &body)?;
-    let spec = LotSpecBody::parse(&body).and_then(|body| body.into_spec(&api.settings)).map_err(Problem::invalid)?;
+    let asked = LotSpecBody::parse(&body).map_err(Problem::invalid)?;
+    let access = asked.access.rules();
+    let spec = asked.into_spec(&api.settings).map_err(Problem::invalid)?;
     let answer = match &keyed {
         None => {
             check(&spec, &api.engine)?;
-            let ask = Ask::Create { spec: Box::new(spec), key: None, archived: false };
+            let ask = Ask::Create { spec: Box::new(spec), access, key: None, archived: false };
             created(api.engine.ask(LotId(Uuid::now_v7()), ask).await)?
         }
-        Some(keyed) => create_keyed(&api.engine, &spec, keyed).await?,
+        Some(keyed) => create_keyed(&api.engine, &spec, access, keyed).await?,
     };
-    let mut response = lot_response(StatusCode::CREATED, &answer, Audience::House);
+    let mut response = lot_response(StatusCode::CREATED, &answer, Viewer::HOUSE);
     let location = header::HeaderValue::from_str(&format!("/v1/lots/{}", answer.view.id)).map_err(|_| Problem::internal())?;
     response.headers_mut().insert(header::LOCATION, location);
     Ok(response)
@@ -56,7 +58,7 @@ const GENERATIONS: u32 = 4096;
 
 /// A lot that its key names: the same for every retry, also after a crash. Once the key is forgotten, its lot is somebody's
 /// all the same, and the next use of the key makes the next lot.
-async fn create_keyed(engine: &Engine, spec: &LotSpec, keyed: &Keyed) -> Result<Box<LotAnswer>, Problem> {
+async fn create_keyed(engine: &Engine, spec: &LotSpec, access: AccessRules, keyed: &Keyed) -> Result<Box<LotAnswer>, Problem> {
     for generation in 0..GENERATIONS {
         let lot = keyed.lot(generation);
         // Asked of the tables also if it lives now: it may be let go before the request arrives.
@@ -65,7 +67,7 @@ async fn create_keyed(engine: &Engine, spec: &LotSpec, keyed: &Keyed) -> Result<
         if !archived && !engine.directory().holds(lot) {
             check(spec, engine)?;
         }
-        let ask = Ask::Create { spec: Box::new(spec.clone()), key: Some(keyed.request()), archived };
+        let ask = Ask::Create { spec: Box::new(spec.clone()), access, key: Some(keyed.request()), archived };
         match engine.ask(lot, ask).await {
             Reply::Refused(Reject::Conflict(Conflict::LotExists)) => {}
             answered => return created(answered),
@@ -99,7 +101,9 @@ pub(super) async fn read(
     if is_known(&request, &tag) {
         return Ok(lot_headers(&mut HttpResponse::NotModified(), &tag).finish());
     }
-    Ok(lot_response(StatusCode::OK, &LotAnswer { view: found.view, own: found.own }, audience))
+    let bidder = as_bidder(&caller);
+    let viewer = Viewer { audience, bidder: bidder.as_ref() };
+    Ok(lot_response(StatusCode::OK, &LotAnswer { view: found.view, own: found.own }, viewer))
 }
 
 /// `PATCH /v1/lots/{id}`: a JSON merge patch.
@@ -142,7 +146,7 @@ async fn change_once(api: &Api, caller: &Caller, lot: LotId, expected: &Expected
     // The patch was merged into this very state: nothing may have come between.
     let ask = Ask::Command { command: Command::Change(Box::new(spec)), expected: Some(found.view.position), key: None };
     match api.engine.ask(lot, ask).await {
-        Reply::Lot(answer) => Ok(lot_response(StatusCode::OK, &answer, Audience::House)),
+        Reply::Lot(answer) => Ok(lot_response(StatusCode::OK, &answer, Viewer::HOUSE)),
         other => Err(refused(other)),
     }
 }
@@ -199,12 +203,12 @@ mod tests {
         let keyed = |body: &[u8]| in_flight.begin(&request, &who, body).unwrap().unwrap();
 
         let first = keyed(b"a").lot(0);
-        let old = Ask::Create { spec: Box::new(spec.clone()), key: None, archived: false };
+        let old = Ask::Create { spec: Box::new(spec.clone()), access: AccessRules::default(), key: None, archived: false };
         assert!(matches!(engine.ask(first, old).await, Reply::Lot(_)));
-        let made = create_keyed(&engine, &spec, &keyed(b"a")).await.unwrap().view;
+        let made = create_keyed(&engine, &spec, AccessRules::default(), &keyed(b"a")).await.unwrap().view;
         assert_eq!(made.id, keyed(b"a").lot(1));
-        assert_eq!(create_keyed(&engine, &spec, &keyed(b"a")).await.unwrap().view, made, "a retry");
-        let reused = create_keyed(&engine, &spec, &keyed(b"b")).await.unwrap_err();
+        assert_eq!(create_keyed(&engine, &spec, AccessRules::default(), &keyed(b"a")).await.unwrap().view, made, "a retry");
+        let reused = create_keyed(&engine, &spec, AccessRules::default(), &keyed(b"b")).await.unwrap_err();
         assert_eq!(reused.code(), Code::IdempotencyKeyReused);
         assert_eq!(engine.directory().len(), 2);
         engine.shut_down().await;

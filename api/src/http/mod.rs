@@ -14,6 +14,7 @@ mod idempotency;
 mod listing;
 mod lots;
 pub mod problem;
+mod registrations;
 pub mod reject;
 pub(crate) mod request_log;
 #[cfg(test)]
@@ -84,6 +85,17 @@ pub fn routes(routes: &mut web::ServiceConfig) {
         )
         .service(reads("/v1/lots/{lot}/events", reading().to(bids::events)))
         .service(
+            web::resource("/v1/lots/{lot}/registrations")
+                .route(reading().to(registrations::list))
+                .route(web::post().to(registrations::add))
+                .default_service(method_not_allowed("GET, HEAD, POST")),
+        )
+        .service(
+            web::resource("/v1/lots/{lot}/registrations/{bidder}")
+                .route(web::delete().to(registrations::remove))
+                .default_service(method_not_allowed("DELETE")),
+        )
+        .service(
             web::resource("/v1/lots/{lot}/{action:open|pause|resume|cancel|close|extend}")
                 .route(web::post().to(actions::act))
                 .default_service(method_not_allowed("POST")),
@@ -99,6 +111,11 @@ pub fn routes(routes: &mut web::ServiceConfig) {
             web::resource("/v1/wallets/{bidder}/adjustments")
                 .route(web::post().to(wallets::adjust))
                 .default_service(method_not_allowed("POST")),
+        )
+        .service(
+            web::resource("/v1/wallets/{bidder}/permits/{currency}")
+                .route(web::put().to(wallets::allow))
+                .default_service(method_not_allowed("PUT")),
         )
         .service(reads("/v1/cluster", reading().to(cluster::cluster)))
         .service(reads("/health/live", reading().to(health::live)))

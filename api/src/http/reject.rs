@@ -17,6 +17,8 @@ pub fn code_of(reject: &Reject) -> Code {
         Reject::InvalidBid(_) => Code::Invalid,
         Reject::Conflict(_) => Code::Conflict,
         Reject::InsufficientFunds { .. } => Code::InsufficientFunds,
+        Reject::NotRegistered => Code::NotRegistered,
+        Reject::LimitExceeded(_) => Code::LimitExceeded,
     }
 }
 

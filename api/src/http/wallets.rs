@@ -24,8 +24,11 @@ use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use gavel_domain::{
     currency::Currency,
     ids::{BidderId, Seq},
-    money::SignedAmount,
-    wallet::command::{Adjustment, Change},
+    money::{Amount, SignedAmount},
+    wallet::{
+        command::{Adjustment, Change},
+        permit::Terms,
+    },
 };
 use gavel_engine::request::{Reply, WalletAsk};
 use serde::Deserialize;
@@ -156,12 +159,46 @@ pub(super) async fn adjust(
     }
 }
 
-fn change(asked: &AdjustmentBody, cap: Option<gavel_domain::money::Amount>) -> Result<Change, Problem> {
+fn change(asked: &AdjustmentBody, cap: Option<Amount>) -> Result<Change, Problem> {
     match asked.amount.get() {
         0 => Err(Problem::invalid("amount: must not be zero")),
         1.. if asked.force => Err(Problem::invalid("force: is for deductions (a negative amount) only")),
         1.. => Ok(Change::Grant { amount: asked.amount.positive(), cap }),
         _ => Ok(Change::Deduct { amount: asked.amount.negated().positive(), force: asked.force }),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PermitBody {
+    #[serde(default)]
+    registered: bool,
+    #[serde(default)]
+    spend_limit: Option<Amount>,
+    #[serde(default)]
+    lead_limit: Option<u32>,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// `PUT /v1/wallets/{bidder}/permits/{currency}`: what the bidder may do in a currency, in place of what was said before; the
+/// wallet as it is then.
+pub(super) async fn allow(
+    caller: Caller,
+    path: web::Path<(String, String)>,
+    body: Body,
+    api: web::Data<Api>,
+) -> Result<HttpResponse, Problem> {
+    let who = caller.require_known(Role::Admin)?;
+    let (bidder, currency) = path.into_inner();
+    let bidder = bidder_of(&bidder)?;
+    let currency = Arc::clone(&CurrencyBody::Code(currency).find(&api)?.code);
+    let PermitBody { registered, spend_limit, lead_limit, reason: why } = parse(&body).map_err(Problem::invalid)?;
+    let reason = why.as_deref().map(reason).transpose()?;
+    let ask = WalletAsk::Allow { currency, terms: Terms { registered, spend_limit, lead_limit }, reason, by: by(who) };
+    match api.engine.ask_wallet(bidder, ask).await {
+        Reply::Wallet(view) => Ok(HttpResponse::Ok().json(WalletBody::new(&view, &api.currencies))),
+        other => Err(refused(other)),
     }
 }
 

@@ -1,9 +1,12 @@
 //! Events as the public sees them.
 
-use super::lot::{Audience, RulesBody};
+use super::{
+    lot::{Audience, RulesBody},
+    names::{Name, Names, OutcomeBody},
+};
 use gavel_domain::{
     currency::Currency,
-    event::{Change, LotEvent, Outcome, Recorded},
+    event::{Change, LotEvent, Recorded},
     ids::{BidderId, Epoch, Seq},
     lot::spec::SoftClose,
     money::Amount,
@@ -67,7 +70,7 @@ pub enum What {
     /// Over.
     Closed {
         /// How.
-        outcome: Outcome,
+        outcome: OutcomeBody,
     },
     /// Called off.
     Cancelled {
@@ -76,19 +79,29 @@ pub enum What {
     },
     /// The winner has paid.
     Settled {},
+    /// These may bid from now on.
+    Registered {
+        /// Who.
+        bidders: Vec<Name>,
+    },
+    /// These may not any more.
+    Unregistered {
+        /// Who.
+        bidders: Vec<Name>,
+    },
 }
 
 /// An accepted bid, as everybody may see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BidBody {
     /// Who bid.
-    pub bidder: BidderId,
+    pub bidder: Name,
     /// Never more than the price.
     pub amount: Amount,
     /// After it.
     pub price: Amount,
     /// After it.
-    pub leader: BidderId,
+    pub leader: Name,
     /// With it.
     pub bid_count: u64,
     /// After it.
@@ -115,15 +128,16 @@ pub struct ChangedBody {
 impl EventBody {
     /// The public side of an event; none for the creation, which is no public event.
     #[must_use]
-    pub fn new(recorded: &Recorded) -> Option<Self> {
+    pub fn new(recorded: &Recorded, names: Names) -> Option<Self> {
+        let all = |bidders: &[BidderId]| bidders.iter().map(|bidder| names.of(bidder)).collect();
         let what = match &recorded.event {
-            LotEvent::Created(_) => return None,
+            LotEvent::Created(_) | LotEvent::CreatedWith(_) => return None,
             LotEvent::Opened { closes_at } => What::Opened { closes_at: *closes_at },
             LotEvent::BidPlaced(bid) => What::BidPlaced(BidBody {
-                bidder: bid.bidder.clone(),
+                bidder: names.of(&bid.bidder),
                 amount: bid.public_amount(),
                 price: bid.price,
-                leader: bid.leader.clone(),
+                leader: names.of(&bid.leader),
                 bid_count: bid.bid_count,
                 minimum_bid: bid.minimum_bid,
                 reserve_met: bid.reserve_met,
@@ -132,9 +146,11 @@ impl EventBody {
             LotEvent::Paused { remaining, reason } => What::Paused { remaining_ms: *remaining, reason: reason.clone() },
             LotEvent::Resumed { closes_at } => What::Resumed { closes_at: *closes_at },
             LotEvent::Changed(change) => What::Changed(Box::new(ChangedBody::new(change))),
-            LotEvent::Closed(outcome) => What::Closed { outcome: outcome.clone() },
+            LotEvent::Closed(outcome) => What::Closed { outcome: names.outcome(outcome) },
             LotEvent::Cancelled { reason } => What::Cancelled { reason: reason.clone() },
             LotEvent::Settled => What::Settled {},
+            LotEvent::Registered(bidders) => What::Registered { bidders: all(bidders) },
+            LotEvent::Unregistered(bidders) => What::Unregistered { bidders: all(bidders) },
         };
         Some(Self { epoch: recorded.epoch, seq: recorded.seq, at: recorded.at, what })
     }
@@ -180,6 +196,8 @@ impl Serialize for EventBody {
             What::Closed { outcome } => map.serialize_entry("closed", &One("outcome", outcome))?,
             What::Cancelled { reason } => map.serialize_entry("cancelled", &One("reason", reason))?,
             What::Settled {} => map.serialize_entry("settled", &Nothing {})?,
+            What::Registered { bidders } => map.serialize_entry("registered", &One("bidders", bidders))?,
+            What::Unregistered { bidders } => map.serialize_entry("unregistered", &One("bidders", bidders))?,
         }
         map.end()
     }

@@ -1,11 +1,15 @@
 //! A lot as it is answered.
 
+use super::{
+    json_only::JsonOnly,
+    names::{Name, Names, OutcomeBody, alias},
+};
 use gavel_domain::{
     currency::Currency,
-    event::Outcome,
     ids::{BidderId, LotId, Position},
     lot::{
         Status,
+        access::{AccessRules, Registration},
         increments::Increments,
         spec::{English, Funding, Rules, SoftClose},
         view::{LotView, Own},
@@ -23,6 +27,20 @@ pub enum Audience {
     Public,
     /// Auctioneers and administrators.
     House,
+}
+
+/// Who looks, and as which bidder.
+#[derive(Clone, Copy, Debug)]
+pub struct Viewer<'a> {
+    /// What is hidden.
+    pub audience: Audience,
+    /// None for who does not bid.
+    pub bidder: Option<&'a BidderId>,
+}
+
+impl Viewer<'_> {
+    /// An auctioneer.
+    pub const HOUSE: Self = Self { audience: Audience::House, bidder: None };
 }
 
 /// A lot in an answer.
@@ -51,7 +69,7 @@ pub struct LotBody {
     /// None before a bid.
     pub price: Option<Amount>,
     /// None before a bid.
-    pub leader: Option<BidderId>,
+    pub leader: Option<Name>,
     /// Accepted bids.
     pub bid_count: u64,
     /// The least that a challenger must bid.
@@ -67,13 +85,36 @@ pub struct LotBody {
     /// The last event.
     pub position: Position,
     /// How it ended.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<OutcomeBody>,
     /// The winner's wallet has paid; stays false with `funding` `open`.
     pub settled: bool,
     /// When it was created.
     pub created_at: Timestamp,
     /// The asking bidder's own standing.
     pub own: Option<Own>,
+    /// Who may bid, and under which names; left out where everybody may, under its own.
+    #[serde(default, skip_serializing_if = "JsonOnly::is_none")]
+    pub access: JsonOnly<AccessBody>,
+}
+
+/// A lot's rules of access.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessBody {
+    /// Who may bid.
+    pub registration: Registration,
+    /// Whether bidders are shown by aliases.
+    pub aliases: bool,
+    /// The asking bidder's own alias.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<Arc<str>>,
+}
+
+impl AccessBody {
+    fn new(rules: AccessRules, bidder: Option<&BidderId>) -> Option<Self> {
+        let alias = rules.aliases.zip(bidder).map(|(key, bidder)| alias(key, bidder));
+        let AccessRules { registration, aliases } = rules;
+        (rules != AccessRules::default()).then(|| Self { registration, aliases: aliases.is_some(), alias })
+    }
 }
 
 /// The rules in an answer.
@@ -118,10 +159,11 @@ impl RulesBody {
 }
 
 impl LotBody {
-    /// A lot as `audience` may see it.
+    /// A lot as `viewer` may see it.
     #[must_use]
-    pub fn new(view: &LotView, own: Option<Own>, audience: Audience) -> Self {
-        let spec = &view.spec;
+    pub fn new(view: &LotView, own: Option<Own>, viewer: Viewer<'_>) -> Self {
+        let Viewer { audience, bidder } = viewer;
+        let (spec, names) = (&view.spec, Names::shown(view.access, audience));
         Self {
             id: view.id,
             title: Arc::clone(&spec.title),
@@ -134,7 +176,7 @@ impl LotBody {
             soft_close: spec.soft_close,
             status: view.status,
             price: view.price,
-            leader: view.leader.clone(),
+            leader: view.leader.as_ref().map(|leader| names.of(leader)),
             bid_count: view.bid_count,
             minimum_bid: view.minimum_bid,
             reserve_met: view.reserve_met,
@@ -142,10 +184,11 @@ impl LotBody {
             extensions: view.extensions,
             remaining_ms: view.remaining,
             position: view.position,
-            outcome: view.outcome.clone(),
+            outcome: view.outcome.as_ref().map(|outcome| names.outcome(outcome)),
             settled: view.settled,
             created_at: view.created_at,
             own,
+            access: JsonOnly(AccessBody::new(view.access, bidder)),
         }
     }
 }

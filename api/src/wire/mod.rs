@@ -5,7 +5,9 @@
 //! lists it. Hence no `skip_serializing_if` and no tags on fields (bincode has no names).
 
 pub mod event;
+pub mod json_only;
 pub mod lot;
 pub mod message;
+pub mod names;
 pub mod spec;
 pub mod wallet;

@@ -6,6 +6,7 @@ use crate::{config::Settings, http::body::parse};
 use gavel_domain::{
     currency::Currency,
     lot::{
+        access::{AccessRules, AliasKey, Registration},
         increments::Increments,
         spec::{English, Funding, LotSpec, Rules, SoftClose},
         view::LotView,
@@ -46,6 +47,30 @@ pub struct LotSpecBody {
     /// None by default.
     #[serde(default)]
     pub soft_close: Option<SoftClose>,
+    /// Every bidder, by its own name, by default.
+    #[serde(default)]
+    pub access: AccessSpecBody,
+}
+
+/// Rules of access as written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessSpecBody {
+    /// `none` by default.
+    #[serde(default)]
+    pub registration: Registration,
+    /// False by default.
+    #[serde(default)]
+    pub aliases: bool,
+}
+
+impl AccessSpecBody {
+    /// In the domain's words, with a key of the lot's own where it has aliases.
+    #[must_use]
+    pub fn rules(self) -> AccessRules {
+        let key = || AliasKey(uuid::Uuid::new_v4().into_bytes());
+        AccessRules { registration: self.registration, aliases: self.aliases.then(key) }
+    }
 }
 
 /// A currency as written: the scale may be left out.
@@ -129,7 +154,18 @@ impl LotSpecBody {
         let rules =
             RulesSpecBody { format: Format::English, start_price, reserve_price, buy_now_price, proxy, increments: Some(increments) };
         let currency = Some(CurrencyBody { code: currency.code, scale: Some(currency.scale) });
-        Self { title, description, currency, funding, rules, draft, opens_at, closes_at: view.closes_at, soft_close }
+        Self {
+            title,
+            description,
+            currency,
+            funding,
+            rules,
+            draft,
+            opens_at,
+            closes_at: view.closes_at,
+            soft_close,
+            access: AccessSpecBody::default(),
+        }
     }
 
     /// With the configuration's defaults, in the domain's words.

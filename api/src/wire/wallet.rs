@@ -1,5 +1,6 @@
 //! A wallet and its ledger as they are answered and pushed.
 
+use super::json_only::JsonOnly;
 use gavel_domain::{
     currency::Currency,
     ids::{BidId, BidderId, LotId, Seq},
@@ -7,7 +8,8 @@ use gavel_domain::{
     time::Timestamp,
     wallet::{
         event::{LedgerKind, WalletRecorded},
-        view::WalletView,
+        permit::Terms,
+        view::{PurseView, WalletView},
     },
 };
 use serde::Serialize;
@@ -37,6 +39,28 @@ pub struct PurseBody {
     pub available: SignedAmount,
     /// What each lot holds.
     pub holds: Vec<HoldBody>,
+    /// What limits the bidder; left out where nothing does.
+    #[serde(default, skip_serializing_if = "JsonOnly::is_none")]
+    pub permit: JsonOnly<PermitBody>,
+}
+
+/// What a bidder may do in a currency, and what counts against it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PermitBody {
+    /// As an administrator said.
+    #[serde(flatten)]
+    pub terms: Terms,
+    /// Prices of lots won since there is a spend limit.
+    pub spent: Amount,
+    /// What each lot holds that takes no money from the wallet; not part of `held`.
+    pub pledges: Vec<HoldBody>,
+}
+
+impl PermitBody {
+    fn new(purse: &PurseView) -> Option<Self> {
+        let PurseView { terms, spent, ref pledges, .. } = *purse;
+        (terms != Terms::default() || !pledges.is_empty()).then(|| Self { terms, spent, pledges: holds(pledges) })
+    }
 }
 
 /// What a lot holds.
@@ -46,6 +70,10 @@ pub struct HoldBody {
     pub lot: LotId,
     /// How much.
     pub amount: Amount,
+}
+
+fn holds(holds: &[(LotId, Amount)]) -> Vec<HoldBody> {
+    holds.iter().map(|(lot, amount)| HoldBody { lot: *lot, amount: *amount }).collect()
 }
 
 impl WalletBody {
@@ -59,6 +87,7 @@ impl WalletBody {
             held: Amount::ZERO,
             available: SignedAmount::ZERO,
             holds: Vec::new(),
+            permit: JsonOnly::default(),
         };
         let mut items: Vec<PurseBody> = currencies.iter().map(empty).collect();
         for purse in &view.items {
@@ -69,7 +98,8 @@ impl WalletBody {
                 balance: purse.balance,
                 held: purse.held,
                 available: purse.available,
-                holds: purse.holds.iter().map(|(lot, amount)| HoldBody { lot: *lot, amount: *amount }).collect(),
+                holds: holds(&purse.holds),
+                permit: JsonOnly(PermitBody::new(purse)),
             };
             match known {
                 Some(at) => items[at] = body,

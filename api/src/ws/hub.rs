@@ -17,6 +17,7 @@ use crate::{
         event::EventBody,
         lot::Audience,
         message::{Push, PushBody, ServerMessage},
+        names::Names,
     },
 };
 use bytes::{Bytes, BytesMut};
@@ -24,7 +25,7 @@ use gavel_domain::{
     currency::Currency,
     event::{LotEvent, Recorded},
     ids::{BidderId, LotId},
-    lot::view::Own,
+    lot::{access::AccessRules, view::Own},
 };
 use gavel_engine::{
     Engine,
@@ -65,6 +66,8 @@ pub(super) struct Topic {
     pub(super) bidders: HashMap<BidderId, Vec<Rc<Link>>>,
     /// Joins under way: the engine must go on sending.
     pub(super) asked: usize,
+    /// The lot's, as its first watcher was told; they never change.
+    pub(super) access: AccessRules,
 }
 
 impl Topic {
@@ -317,11 +320,18 @@ impl Hub {
         topics.entry(lot).or_default();
         self.drop_if_unwatched(&mut topics, lot);
         let Some(topic) = topics.get(&lot) else { return };
-        let mut frames = Encoded::new(|| {
-            let bodies = events.iter().filter_map(|event| EventBody::new(event)).collect();
-            ServerMessage::Push(PushBody { lot, what: Push::Events(bodies) })
-        });
+        let encoded_for = |audience| {
+            let names = Names::shown(topic.access, audience);
+            Encoded::new(move || {
+                let bodies = events.iter().filter_map(|event| EventBody::new(event, names)).collect();
+                ServerMessage::Push(PushBody { lot, what: Push::Events(bodies) })
+            })
+        };
+        let (mut public, mut house) = (encoded_for(Audience::Public), encoded_for(Audience::House));
+        let differs = topic.access.aliases.is_some();
         for link in &topic.members {
+            let is_house = differs && link.who.borrow().audience == Audience::House;
+            let frames = if is_house { &mut house } else { &mut public };
             self.push(link, lot, frames.of(link.codec));
         }
         if topic.bidders.is_empty() {
@@ -455,7 +465,7 @@ impl Hub {
         let Some(watching) = lots.get_mut(&lot).filter(|watching| **watching == Watching::Resyncing) else { return };
         *watching = Watching::Live;
         drop(lots);
-        let body = self.joined_body(&joined, link.who.borrow().audience);
+        let body = self.joined_body(&joined, link.who.borrow().viewer());
         link.send_large(&ServerMessage::Push(PushBody { lot, what: Push::Resync(Box::new(body)) }));
     }
 
@@ -464,7 +474,7 @@ impl Hub {
         let who = link.who.borrow().clone();
         let Ok(Some((view, own))) = self.engine.history().lot(lot, who.bidder.as_ref()).await else { return };
         self.leave(link, lot);
-        let body = self.archived_body(&view, own, who.audience, None);
+        let body = self.archived_body(&view, own, who.viewer(), None);
         link.send_large(&ServerMessage::Push(PushBody { lot, what: Push::Resync(Box::new(body)) }));
     }
 

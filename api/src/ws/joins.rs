@@ -10,8 +10,9 @@ use super::{
 };
 use crate::wire::{
     event::EventBody,
-    lot::{Audience, LotBody},
+    lot::{LotBody, Viewer},
     message::JoinedBody,
+    names::Names,
 };
 use gavel_domain::{
     event::{LotEvent, Recorded},
@@ -160,18 +161,22 @@ impl Hub {
     }
 
     fn watch(&self, link: &Rc<Link>, lot: LotId, reply: &Reply) {
-        let visible = matches!(reply, Reply::Joined(joined) if joined.is_visible_to(link.who.borrow().audience));
+        let visible = match reply {
+            Reply::Joined(joined) if joined.is_visible_to(link.who.borrow().audience) => Some(joined.lot.view.access),
+            _ => None,
+        };
         let mut lots = link.lots.borrow_mut();
         let Some(watching) = lots.get_mut(&lot) else { return };
-        if !visible {
+        let Some(access) = visible else {
             if *watching == Watching::Asked {
                 lots.remove(&lot);
             }
             return;
-        }
+        };
         *watching = Watching::Live;
         let mut topics = self.topics.borrow_mut();
         let topic = topics.entry(lot).or_default();
+        topic.access = access;
         if topic.members.iter().any(|member| Rc::ptr_eq(member, link)) {
             return;
         }
@@ -181,14 +186,15 @@ impl Hub {
         }
     }
 
-    pub(super) fn joined_body(&self, joined: &Joined, audience: Audience) -> JoinedBody {
+    pub(super) fn joined_body(&self, joined: &Joined, viewer: Viewer<'_>) -> JoinedBody {
         let recovered = joined.recovered && fits_one_answer(&joined.events);
         let events = if recovered { joined.events.as_slice() } else { &[] };
+        let names = Names::shown(joined.lot.view.access, viewer.audience);
         JoinedBody {
-            lot: LotBody::new(&joined.lot.view, joined.lot.own, audience),
+            lot: LotBody::new(&joined.lot.view, joined.lot.own, viewer),
             position: joined.lot.view.position,
             recovered,
-            events: events.iter().filter_map(|event| EventBody::new(event)).collect(),
+            events: events.iter().filter_map(|event| EventBody::new(event, names)).collect(),
             server_time: self.engine.clock().now(),
         }
     }
@@ -198,14 +204,15 @@ impl Hub {
         &self,
         view: &LotView,
         own: Option<Own>,
-        audience: Audience,
+        viewer: Viewer<'_>,
         missed: Option<&[Arc<Recorded>]>,
     ) -> JoinedBody {
+        let names = Names::shown(view.access, viewer.audience);
         JoinedBody {
             position: view.position,
-            lot: LotBody::new(view, own, audience),
+            lot: LotBody::new(view, own, viewer),
             recovered: missed.is_some(),
-            events: missed.unwrap_or_default().iter().filter_map(|event| EventBody::new(event)).collect(),
+            events: missed.unwrap_or_default().iter().filter_map(|event| EventBody::new(event, names)).collect(),
             server_time: self.engine.clock().now(),
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     auth::Principal,
     http::problem::Code,
     wire::{
-        lot::Audience,
+        lot::{Audience, Viewer},
         message::{ErrorBody, OkBody, ServerMessage},
     },
 };
@@ -55,6 +55,12 @@ pub(super) struct Who {
     pub(super) audience: Audience,
     /// Who is let in as long as that is not revoked; nobody where the token is still to come.
     pub(super) holder: Option<Principal>,
+}
+
+impl Who {
+    pub(super) const fn viewer(&self) -> Viewer<'_> {
+        Viewer { audience: self.audience, bidder: self.bidder.as_ref() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -300,9 +300,9 @@ pub(super) fn answer(hub: &Rc<Hub>, link: &Rc<Link>, id: i64, reply: Reply) {
         Reply::BidRefused(refusal) => link.send(&ServerMessage::Error { id, error: refused(&refusal) }),
         Reply::Refused(reject) => link.error(id, code_of(&reject), reject.to_string()),
         Reply::Joined(joined) => {
-            let audience = link.who.borrow().audience;
-            if joined.is_visible_to(audience) {
-                let body = hub.joined_body(&joined, audience);
+            let who = link.who.borrow().clone();
+            if joined.is_visible_to(who.audience) {
+                let body = hub.joined_body(&joined, who.viewer());
                 link.send_large(&ServerMessage::Ok { id, ok: OkBody::Joined(Box::new(body)) });
             } else {
                 link.error(id, Code::NotFound, "no such lot");
@@ -315,9 +315,13 @@ pub(super) fn answer(hub: &Rc<Hub>, link: &Rc<Link>, id: i64, reply: Reply) {
         }
         Reply::Internal => link.error(id, Code::Internal, "an error of the server: this request was lost"),
         Reply::Wallet(view) => hub.wallet_joined(link, id, &view),
-        Reply::Posted(_) | Reply::WalletRefused(_) | Reply::PreconditionFailed | Reply::KeyReused | Reply::Lot(_) | Reply::Done => {
-            link.error(id, Code::Internal, "no such answer")
-        }
+        Reply::Posted(_)
+        | Reply::WalletRefused(_)
+        | Reply::PreconditionFailed
+        | Reply::KeyReused
+        | Reply::Lot(_)
+        | Reply::Access(_)
+        | Reply::Done => link.error(id, Code::Internal, "no such answer"),
     }
 }
 
@@ -353,7 +357,7 @@ async fn answer_from_history(hub: &Hub, link: &Link, id: i64, not_live: &NotLive
     match &not_live.ask {
         Ask::Join { position, .. } => {
             let missed = hub.missed_of_archived(&view, *position).await?;
-            let joined = hub.archived_body(&view, own, who.audience, missed.as_deref());
+            let joined = hub.archived_body(&view, own, who.viewer(), missed.as_deref());
             link.send_large(&ServerMessage::Ok { id, ok: OkBody::Joined(Box::new(joined)) });
         }
         Ask::Bid { bid, .. } => match bid_on_archived(&hub.engine, &view, bid).await? {

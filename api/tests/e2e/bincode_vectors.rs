@@ -7,12 +7,13 @@ use gavel::{
     wire::{
         event::{BidBody, EventBody, What},
         message::{ClientFrame, ErrorBody, JoinedBody, LimitsBody, OkBody, Push, PushBody, ServerMessage, SessionBody},
+        names::Names,
         wallet::{HoldBody, PurseBody, WalletBody},
     },
 };
 use gavel_domain::{
-    event::{Change, LotEvent, Outcome, Recorded},
-    ids::{BidderId, Epoch, LotId, Position, Seq},
+    event::{Change, LotEvent, Recorded},
+    ids::{Epoch, LotId, Position, Seq},
     lot::{
         spec::{English, Rules},
         view::Own,
@@ -97,7 +98,7 @@ fn every_message_is_written_as_its_bytes_and_its_json() {
     }
     let text = vectors.iter().map(|vector| vector.json.to_string()).collect::<String>();
     let all = "session joined receipt left time events own resync opened bid_placed extended paused resumed changed price_dropped \
-               bid_retracted closed sold unsold cancelled settled joined_wallet left_wallet";
+               bid_retracted closed sold unsold cancelled settled registered unregistered joined_wallet left_wallet";
     for kind in all.split_whitespace() {
         assert!(text.contains(&format!("\"{kind}\":{{")) || text.contains(&format!("\"{kind}\":[")), "no example of {kind}");
     }
@@ -202,6 +203,7 @@ fn wallet_body(bidder: &Value, items: &Value) -> WalletBody {
         held: get(&purse["held"]),
         available: get(&purse["available"]),
         holds: list(&purse["holds"], hold),
+        permit: Default::default(),
     };
     WalletBody { bidder: get(bidder), items: list(items, purse) }
 }
@@ -218,9 +220,11 @@ fn event(json: &Value) -> EventBody {
         "changed" => changed(epoch, seq, at, body),
         "price_dropped" => What::PriceDropped { price: get(&body["price"]) },
         "bid_retracted" => What::BidRetracted(bid_body(body)),
-        "closed" => What::Closed { outcome: get::<Outcome>(&body["outcome"]) },
+        "closed" => What::Closed { outcome: get(&body["outcome"]) },
         "cancelled" => What::Cancelled { reason: get(&body["reason"]) },
         "settled" => What::Settled {},
+        "registered" => What::Registered { bidders: get(&body["bidders"]) },
+        "unregistered" => What::Unregistered { bidders: get(&body["bidders"]) },
         other => panic!("{other}"),
     };
     EventBody { epoch, seq, at, what }
@@ -228,7 +232,7 @@ fn event(json: &Value) -> EventBody {
 
 fn bid_body(bid: &Value) -> BidBody {
     BidBody {
-        bidder: get::<BidderId>(&bid["bidder"]),
+        bidder: get(&bid["bidder"]),
         amount: get::<Amount>(&bid["amount"]),
         price: get(&bid["price"]),
         leader: get(&bid["leader"]),
@@ -262,5 +266,5 @@ fn changed(epoch: Epoch, seq: Seq, at: Timestamp, body: &Value) -> What {
         reserve_met: get(&body["reserve_met"]),
     };
     let lot = LotId(uuid::Uuid::nil());
-    EventBody::new(&Recorded { lot, epoch, seq, at, event: LotEvent::Changed(Box::new(change)) }).unwrap().what
+    EventBody::new(&Recorded { lot, epoch, seq, at, event: LotEvent::Changed(Box::new(change)) }, Names::OWN).unwrap().what
 }

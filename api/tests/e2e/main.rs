@@ -5,6 +5,7 @@
 
 mod kit;
 
+mod access;
 mod accounts;
 mod accounts_cli;
 mod accounts_issuer;

@@ -36,6 +36,10 @@ pub enum Command {
     Close,
     /// Replaces the spec by a changed one, as far as the state allows.
     Change(Box<LotSpec>),
+    /// Lets these bid, where a registration for the lot is asked for.
+    Register(Vec<BidderId>),
+    /// Lets this one bid no more.
+    Unregister(BidderId),
     /// The winner's wallet has paid.
     Settle,
     /// The deadline ([`crate::lot::Lot::deadline`]) has passed: opens or closes what is due.

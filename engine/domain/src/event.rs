@@ -6,7 +6,10 @@
 use crate::{
     currency::Currency,
     ids::{BidId, BidderId, Epoch, LotId, Seq},
-    lot::spec::{LotSpec, Rules, SoftClose},
+    lot::{
+        access::AccessRules,
+        spec::{LotSpec, Rules, SoftClose},
+    },
     money::Amount,
     receipt::Receipt,
     time::{Millis, Timestamp},
@@ -21,7 +24,7 @@ pub struct Recorded {
     pub lot: LotId,
     /// The epoch that journaled it.
     pub epoch: Epoch,
-    /// Its number in the lot; 0 only for [`LotEvent::Created`].
+    /// Its number in the lot; 0 only for its creation.
     pub seq: Seq,
     /// When it took effect. For a bid: when it was admitted; for a deadline: the deadline.
     pub at: Timestamp,
@@ -71,6 +74,24 @@ pub enum LotEvent {
     },
     /// The winner's wallet has paid.
     Settled,
+    /// As [`LotEvent::Created`], for a lot with rules of access.
+    CreatedWith(Box<(LotSpec, AccessRules)>),
+    /// These may bid from now on, where a registration for the lot is asked for.
+    Registered(Vec<BidderId>),
+    /// These may not any more.
+    Unregistered(Vec<BidderId>),
+}
+
+impl LotEvent {
+    /// What a lot was created with; none for every other event.
+    #[must_use]
+    pub fn creation(&self) -> Option<(&LotSpec, AccessRules)> {
+        match self {
+            Self::Created(spec) => Some((spec, AccessRules::default())),
+            Self::CreatedWith(with) => Some((&with.0, with.1)),
+            _ => None,
+        }
+    }
 }
 
 /// An accepted bid and what it made of the lot.

@@ -50,6 +50,31 @@ pub enum Reject {
         /// What the bid asks for: its maximum.
         needed: Amount,
     },
+    /// The lot takes bids of registered bidders only.
+    #[error("you are not registered for this lot or its currency")]
+    NotRegistered,
+    /// The bidder may not bid that much, or on that many lots at a time.
+    #[error("{0}")]
+    LimitExceeded(Limit),
+}
+
+/// Which of a bidder's limits a bid passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Limit {
+    /// Leads at a time.
+    #[error("you may lead on {limit} lots at a time, and do, or are about to")]
+    Leads {
+        /// How many.
+        limit: u32,
+    },
+    /// What it leads with and has spent.
+    #[error("{left} of your spend limit can be bid here, {needed} is needed")]
+    Spend {
+        /// What could be bid on this lot in all.
+        left: Amount,
+        /// What the bid asks for: its maximum.
+        needed: Amount,
+    },
 }
 
 /// What is wrong with a bid whatever the price.
@@ -102,6 +127,12 @@ pub enum Conflict {
     /// What backs bids is said at the creation.
     #[error("funding can't change")]
     FundingFixed,
+    /// The lot's rules say otherwise.
+    #[error("the lot registers no bidders: its registration is not \"lot\"")]
+    NoRegistrations,
+    /// More than one lot can hold.
+    #[error("a lot can register 10,000 bidders")]
+    TooManyRegistered,
 }
 
 /// A refused bid, with the times it was judged by.

@@ -119,7 +119,7 @@ impl Table {
     fn set(terms: &Terms) -> Option<Self> {
         let spec = spec(terms)?;
         spec.check(at(0)).ok()?;
-        let mut events = Lot::creation(spec, at(0)).into_iter();
+        let mut events = Lot::creation(spec, Default::default(), at(0)).into_iter();
         let lot = LotId(uuid::Uuid::nil());
         let created = Arc::new(Recorded { lot, epoch: Epoch(1), seq: Seq(1), at: at(0), event: events.next()? });
         let mut lot = Lot::from_creation(&created)?;
@@ -231,7 +231,7 @@ fn refused(reject: &Reject) -> String {
         Reject::BidIdConflict => "bid_id_conflict".into(),
         Reject::InvalidBid(_) => "invalid".into(),
         Reject::Conflict(_) => "conflict".into(),
-        Reject::InsufficientFunds { .. } => panic!("no wallet is asked here"),
+        Reject::InsufficientFunds { .. } | Reject::LimitExceeded(_) | Reject::NotRegistered => panic!("no wallet is asked here"),
     }
 }
 

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! # A comment. A case starts with its lot; what is left out is as in `Case::new`.
-//! lot start=100 inc=0:10,500:50 reserve=- buy=- proxy=on opens=- closes=60s draft=off soft=reset/30s/10s max_ext=2 hard=90s
+//! lot start=100 inc=0:10,500:50 reserve=- buy=- proxy=on opens=- closes=60s draft=off soft=reset/30s/10s max_ext=2 hard=90s register=lot
 //! 1s  alice 100        -> leads           | 100 alice 60s open min=110
 //! 2s  bob 110..300 #b  -> leads           | 110
 //! 3s  alice 115        -> bid_too_low 120 | . bob . . count=2
 //! ```
 //! A line is `time command -> outcome | price leader closes_at status field=value…`; `.` stands for
 //! "not looked at", `-` for none, `top` for the highest amount. Commands: `bidder amount[..max] [#bid_id]`,
-//! `open`, `pause`, `resume`, `extend 5s`, `cancel`, `close`, `tick`, `change key=value…` (keys as in a
+//! `open`, `pause`, `resume`, `extend 5s`, `cancel`, `close`, `tick`, `register bidder…`, `unregister bidder`, `change key=value…` (keys as in a
 //! lot line, and `title`), `own bidder`, and `wrong key=value…` for a spec that must be refused.
 //! Whatever the line says, the runner also checks that a decision changes nothing, that events are
 //! numbered without a gap and fold to the same view, and what must be true of every receipt.
@@ -25,6 +25,7 @@ use gavel_domain::{
     ids::{BidId, BidderId, Epoch, LotId, Position, Seq},
     lot::{
         Decision, Lot, Status,
+        access::{AccessRules, Registration},
         spec::{LotSpec, Rules, SoftClose, SoftCloseMode},
         view::LotView,
     },
@@ -43,7 +44,22 @@ macro_rules! scenarios {
         const FILES: &[&str] = &[$(concat!(stringify!($name), ".txt")),*];
     };
 }
-scenarios!(price, proxy, reserve, buy_now, single_bids, soft_close, lifecycle, deadlines, bid_ids, limits, changes, ebay, specs);
+scenarios!(
+    price,
+    proxy,
+    reserve,
+    buy_now,
+    single_bids,
+    soft_close,
+    lifecycle,
+    deadlines,
+    bid_ids,
+    limits,
+    changes,
+    ebay,
+    specs,
+    registration
+);
 
 #[test]
 fn every_file_is_run() {
@@ -105,9 +121,17 @@ struct Case {
 impl Case {
     fn new(keys: &str) -> Self {
         let mut spec = lot_spec(english(100, &[(0, 10)]), Some(at(60_000)));
-        set_keys(&mut spec, keys);
+        let (access, keys): (Vec<&str>, Vec<&str>) = keys.split_whitespace().partition(|key| key.starts_with("register="));
+        let registration = match access.first().map(|key| &key["register=".len()..]) {
+            None => Registration::None,
+            Some("lot") => Registration::Lot,
+            Some(other) => panic!("no registration {other}"),
+        };
+        let access = AccessRules { registration, aliases: None };
+        let keys = keys.join(" ");
+        set_keys(&mut spec, &keys);
         spec.check(at(0)).unwrap_or_else(|error| panic!("lot{keys}: {error}"));
-        let mut events = Lot::creation(spec, at(0)).into_iter();
+        let mut events = Lot::creation(spec, access, at(0)).into_iter();
         let id = LotId(uuid::Uuid::nil());
         let created = Arc::new(Recorded { lot: id, epoch: EPOCH, seq: Seq(1), at: at(0), event: events.next().unwrap() });
         let mut lot = Lot::from_creation(&created).unwrap();
@@ -143,6 +167,8 @@ impl Case {
             "cancel" => Command::Cancel { reason: None },
             "close" => Command::Close,
             "tick" => Command::Tick,
+            "register" => Command::Register(rest.split_whitespace().map(bidder).collect()),
+            "unregister" => Command::Unregister(bidder(rest.trim())),
             "change" => {
                 let mut spec = self.lot.spec().clone();
                 set_keys(&mut spec, rest);
@@ -239,6 +265,7 @@ impl Case {
             "due" => clock(self.lot.deadline()),
             "seq" => view.position.seq.0.to_string(),
             "title" => view.spec.title.to_string(),
+            "registered" => self.lot.access().registered().len().to_string(),
             _ => panic!("no field {name}"),
         }
     }
@@ -260,7 +287,8 @@ fn refused(reject: &Reject) -> String {
         Reject::InvalidBid(InvalidBid::MaxBelowAmount) => "invalid max_below_amount".into(),
         Reject::InvalidBid(InvalidBid::ProxyOff) => "invalid proxy_off".into(),
         Reject::Conflict(conflict) => format!("{conflict:?}"),
-        Reject::InsufficientFunds { .. } => panic!("no wallet is asked here"),
+        Reject::NotRegistered => "not_registered".into(),
+        Reject::InsufficientFunds { .. } | Reject::LimitExceeded(_) => panic!("no wallet is asked here"),
     }
 }
 

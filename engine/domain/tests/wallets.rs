@@ -40,7 +40,8 @@ fn no_path_loses_or_doubles_money() {
     let must_happen = "placed, placed without leading, raise placed, insufficient, refused after its hold, receipt again, shard crashed, \
         shard crashed with the batch written, entity rebuilt, letter lost, letter twice, attempt timed out, close waited, turn waited, \
         close gave up, answer too late, sold, unsold, cancelled, bought, captured, captured again, settled, query answered, \
-        word heard, word without news, forced deduction, overdrawn refused, decayed, granted again";
+        word heard, word without news, forced deduction, overdrawn refused, decayed, granted again, \
+        not registered, too many leads, beyond the spend limit, pledge bought";
     for what in must_happen.split(',').map(str::trim) {
         assert!(counts.get(what).is_some_and(|count| *count >= 3), "hardly ever: {what}\n{counts:#?}");
     }

@@ -17,7 +17,6 @@ use gavel_domain::{
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
     time::Duration,
 };
 
@@ -37,9 +36,9 @@ impl LotActor {
             return waiter.reply.send(Reply::Overloaded);
         }
         let attempt = self.shard.name_attempt();
-        let (wallet, currency, amount) = (bid.bidder.clone(), Arc::clone(lot.currency()), bid.limit());
+        let (wallet, asked) = (bid.bidder.clone(), lot.hold_for(&bid, attempt));
         self.attempts.begin(attempt, Attempt { bid, at, with: waiter });
-        self.shard.post(Letter::Hold { wallet, lot: self.id, currency, attempt, amount });
+        self.shard.post(Letter::Hold { wallet, asked });
         self.look_after(ctx);
     }
 

@@ -53,6 +53,7 @@ impl Desk<'_> {
             Ask::Bid { bid, retry } => return self.bid(bid, retry, at),
             Ask::Command { command, expected, key } => self.command(&command, expected, key, at),
             Ask::View { bidder } => Reply::Lot(Box::new(self.lot_answer(bidder.as_ref()))),
+            Ask::Access => Reply::Access(Box::new(self.lot.access().clone())),
             Ask::Join { bidder, position, .. } => Reply::Joined(Box::new(self.join(bidder.as_ref(), position))),
             Ask::Create { .. } | Ask::Unwatch { .. } => Reply::Internal, // answered by the shard
         };
@@ -83,7 +84,7 @@ impl Desk<'_> {
         let command = Command::Bid(bid);
         let decided = self.lot.decide(&command, at);
         let Command::Bid(bid) = command else { return Answer::Now(Reply::Internal) };
-        if self.lot.is_backed() && matches!(decided, Ok(Decision::Events { .. })) {
+        if self.lot.asks_wallets() && matches!(decided, Ok(Decision::Events { .. })) {
             return Answer::Hold(bid);
         }
         self.conclude(bid, retry, at, decided)

@@ -30,7 +30,7 @@ use actix::{Actor, Addr};
 use gavel_domain::{
     event::{LotEvent, Recorded},
     ids::{BidderId, Epoch, LotId, Seq, ShardId},
-    lot::{Lot, spec::LotSpec, view::LotView},
+    lot::{Lot, access::AccessRules, spec::LotSpec, view::LotView},
     reject::{Conflict, Reject},
     shard::{
         batch::{BatchId, Entry},
@@ -261,19 +261,19 @@ impl Shard {
 
     fn create(self: &Rc<Self>, admitted: Admitted) {
         let Admitted { request, at, .. } = admitted;
-        let Ask::Create { spec, key, archived } = request.ask else { return };
+        let Ask::Create { spec, access, key, archived } = request.ask else { return };
         let reply = match self.known_key(key.as_ref(), at) {
             Some(reply) => reply,
             None if archived || self.slots.borrow().contains_key(&request.lot) => Reply::Refused(Reject::Conflict(Conflict::LotExists)),
-            None => self.create_new(request.lot, *spec, key, at),
+            None => self.create_new(request.lot, *spec, access, key, at),
         };
         self.withhold(Output::Reply { to: request.reply, reply, admitted: None });
     }
 
-    fn create_new(self: &Rc<Self>, id: LotId, spec: LotSpec, key: Option<KeyRequest>, at: Timestamp) -> Reply {
+    fn create_new(self: &Rc<Self>, id: LotId, spec: LotSpec, access: AccessRules, key: Option<KeyRequest>, at: Timestamp) -> Reply {
         let epoch = self.epoch.get();
         // Nothing is staged before the rules are through.
-        let Ok(Some((lot, events))) = catch_unwind(AssertUnwindSafe(|| make(id, spec, epoch, at))) else {
+        let Ok(Some((lot, events))) = catch_unwind(AssertUnwindSafe(|| make(id, spec, access, epoch, at))) else {
             tracing::error!(shard = %self.id, lot = %id, "the rules can't make the lot");
             return Reply::Internal;
         };
@@ -530,8 +530,8 @@ impl Shard {
 }
 
 /// A new lot and the events that made it.
-fn make(id: LotId, spec: LotSpec, epoch: Epoch, at: Timestamp) -> Option<(Lot, Vec<Arc<Recorded>>)> {
-    let mut events = Lot::creation(spec, at).into_iter();
+fn make(id: LotId, spec: LotSpec, access: AccessRules, epoch: Epoch, at: Timestamp) -> Option<(Lot, Vec<Arc<Recorded>>)> {
+    let mut events = Lot::creation(spec, access, at).into_iter();
     let created = Arc::new(Recorded { lot: id, epoch, seq: Seq(0), at, event: events.next()? });
     let mut lot = Lot::from_creation(&created)?;
     let mut recorded = vec![created];

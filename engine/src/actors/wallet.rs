@@ -19,7 +19,7 @@ use gavel_domain::{
         Wallet, WalletDecision,
         command::{WalletCommand, WalletReject},
         event::WalletRecorded,
-        purse::Hold,
+        holds::Hold,
     },
 };
 use std::{
@@ -104,6 +104,15 @@ impl WalletActor {
                 };
                 self.reply(reply, answer);
             }
+            WalletAsk::Allow { currency, terms, reason, by } => {
+                let outcome = self.decide(&WalletCommand::Allow { currency, terms, reason, by }, ctx);
+                let answer = match (outcome, self.seat.live()) {
+                    (Some(Ok(_)), Some(wallet)) => Reply::Wallet(Arc::new(wallet.view())),
+                    (Some(Err(reject)), _) => Reply::WalletRefused(reject),
+                    _ => return reply.send(Reply::Internal),
+                };
+                self.reply(reply, answer);
+            }
             WalletAsk::Unwatch { .. } => {} // the shard's
         }
     }
@@ -115,10 +124,10 @@ impl WalletActor {
     /// A letter from a lot.
     fn read(&mut self, letter: Letter, ctx: &mut Context<Self>) {
         match letter {
-            Letter::Hold { wallet, lot, currency, attempt, amount } => {
-                let asked = WalletCommand::Hold { lot, currency: Arc::clone(&currency), attempt, amount };
+            Letter::Hold { wallet, asked } => {
+                let (lot, currency, attempt) = (asked.lot, Arc::clone(&asked.currency), asked.attempt);
                 // Where it is lost to a panic, the lot loses patience and the claim, if any, ends.
-                let Some(outcome) = self.decide(&asked, ctx) else { return };
+                let Some(outcome) = self.decide(&WalletCommand::Hold(asked), ctx) else { return };
                 self.shard.withhold(Output::Letter(Letter::HoldAnswer { lot, wallet, currency, attempt, refused: outcome.err() }));
             }
             Letter::Word { lot, currency, word, .. } => drop(self.decide(&WalletCommand::Word { lot, currency, word }, ctx)),
@@ -172,7 +181,7 @@ impl WalletActor {
 
     /// Asks about claims in a while, if there are any.
     fn look_after_claims(&mut self, ctx: &mut Context<Self>) {
-        let claims = self.seat.live().is_some_and(|wallet| wallet.purses().any(|(_, purse)| purse.holds().next().is_some()));
+        let claims = self.seat.live().is_some_and(|wallet| wallet.all_holds().next().is_some());
         if claims && !std::mem::replace(&mut self.asks, true) {
             ctx.run_later(ASK_AGAIN, |actor, ctx| {
                 actor.asks = false;
@@ -189,14 +198,12 @@ impl WalletActor {
         }
         let Some(wallet) = self.seat.live() else { return };
         let before = std::mem::take(&mut self.asked);
-        for (currency, purse) in wallet.purses() {
-            for (lot, hold) in purse.holds() {
-                if about_all || before.get(&lot) == Some(hold) {
-                    let query = Letter::Query { lot, wallet: self.id.clone(), currency: Arc::clone(currency) };
-                    self.shard.withhold(Output::Letter(query));
-                }
-                self.asked.insert(lot, hold.clone());
+        for (currency, lot, hold) in wallet.all_holds() {
+            if about_all || before.get(&lot) == Some(hold) {
+                let query = Letter::Query { lot, wallet: self.id.clone(), currency: Arc::clone(currency) };
+                self.shard.withhold(Output::Letter(query));
             }
+            self.asked.insert(lot, hold.clone());
         }
         self.look_after_claims(ctx);
     }

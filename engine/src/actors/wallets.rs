@@ -82,8 +82,8 @@ impl Shard {
         match request.ask {
             WalletAsk::Unwatch { worker } => return self.unwatch_wallet(&request.bidder, worker),
             WalletAsk::Join { worker } => *self.wallets.watchers.borrow_mut().entry(request.bidder.clone()).or_default() |= worker.bit(),
-            WalletAsk::Adjust(_) if self.journal_is_full() => return request.reply.send(Reply::Overloaded),
-            WalletAsk::Adjust(_) | WalletAsk::View => {}
+            WalletAsk::Adjust(_) | WalletAsk::Allow { .. } if self.journal_is_full() => return request.reply.send(Reply::Overloaded),
+            WalletAsk::Adjust(_) | WalletAsk::Allow { .. } | WalletAsk::View => {}
         }
         let is_read = matches!(request.ask, WalletAsk::View | WalletAsk::Join { .. });
         match self.wallet_actor(&request.bidder) {

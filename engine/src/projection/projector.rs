@@ -12,7 +12,7 @@ use crate::{
     tail::{Tail, TailError},
 };
 use gavel_domain::{
-    event::{LotEvent, Recorded},
+    event::Recorded,
     ids::{LotId, ShardId, shard_of},
     lot::view::LotView,
     shard::batch::Entry,
@@ -297,7 +297,7 @@ impl Projector {
             if let Some(view) = self.views.get_mut(&event.lot) {
                 view.fold(event);
             } else {
-                let view = if matches!(event.event, LotEvent::Created(_)) {
+                let view = if event.event.creation().is_some() {
                     LotView::from_creation(event)
                 } else {
                     self.storage.tables.lot(event.lot).await?

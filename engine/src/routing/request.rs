@@ -6,6 +6,7 @@ use gavel_domain::{
     event::Recorded,
     ids::{BidderId, LotId, Position},
     lot::{
+        access::{Access, AccessRules},
         spec::LotSpec,
         view::{LotView, Own},
     },
@@ -14,6 +15,7 @@ use gavel_domain::{
     wallet::{
         command::{Adjustment, WalletReject},
         event::WalletRecorded,
+        permit::Terms,
         view::WalletView,
     },
 };
@@ -53,6 +55,8 @@ pub enum Ask {
     Create {
         /// Already checked.
         spec: Box<LotSpec>,
+        /// Who may bid, and under which names.
+        access: AccessRules,
         /// For the idempotency of the request.
         key: Option<KeyRequest>,
         /// The tables hold a lot of this id: there can be no new one, only an old answer.
@@ -63,6 +67,8 @@ pub enum Ask {
         /// Whose own standing to add.
         bidder: Option<BidderId>,
     },
+    /// Who may bid on the lot.
+    Access,
     /// The lot as it is, and its events from now on to the asker's worker.
     Join {
         /// Whose own standing to add.
@@ -97,6 +103,17 @@ pub enum WalletAsk {
     View,
     /// Changes the balance.
     Adjust(Box<Adjustment>),
+    /// Says what the bidder may do in a currency; the wallet as it is then.
+    Allow {
+        /// In which.
+        currency: Arc<str>,
+        /// All of it, in place of what was said before.
+        terms: Terms,
+        /// Why.
+        reason: Option<Arc<str>>,
+        /// Who says so.
+        by: Arc<str>,
+    },
     /// The wallet as it is, and each change of it from now on to the asker's worker.
     Join {
         /// Which worker's hub gets the changes.
@@ -149,6 +166,8 @@ pub enum Reply {
     Posted(Arc<WalletRecorded>),
     /// The wallet refuses.
     WalletRefused(WalletReject),
+    /// Who may bid on the lot.
+    Access(Box<Access>),
     /// Nothing to tell.
     Done,
 }

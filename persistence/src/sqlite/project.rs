@@ -250,7 +250,7 @@ fn bind_event<'q>(query: Bound<'q>, format: &RecordFormat, place: i64, recorded:
 /// For people who read the table.
 const fn kind(event: &LotEvent) -> &'static str {
     match event {
-        LotEvent::Created(_) => "created",
+        LotEvent::Created(_) | LotEvent::CreatedWith(_) => "created",
         LotEvent::Opened { .. } => "opened",
         LotEvent::BidPlaced(_) => "bid_placed",
         LotEvent::Extended { .. } => "extended",
@@ -260,6 +260,8 @@ const fn kind(event: &LotEvent) -> &'static str {
         LotEvent::Closed(_) => "closed",
         LotEvent::Cancelled { .. } => "cancelled",
         LotEvent::Settled => "settled",
+        LotEvent::Registered(_) => "registered",
+        LotEvent::Unregistered(_) => "unregistered",
     }
 }
 

@@ -336,7 +336,8 @@ impl Stage {
     pub(crate) async fn lot(&self, n: u128) -> LotId {
         let mut spec = spec("A lot");
         spec.draft = false;
-        let made = self.engine.ask(lot_id(n), Ask::Create { spec: Box::new(spec), key: None, archived: false }).await;
+        let made =
+            self.engine.ask(lot_id(n), Ask::Create { spec: Box::new(spec), access: Default::default(), key: None, archived: false }).await;
         assert!(matches!(made, Reply::Lot(_)), "{made:?}");
         lot_id(n)
     }

@@ -8,6 +8,7 @@ use gavel_domain::{
     ids::{BidId, BidderId, Epoch, LotId, Seq},
     lot::{
         Decision, Lot,
+        access::AccessRules,
         increments::{Increment, Increments},
         spec::{English, Funding, LotSpec, Rules},
     },
@@ -74,7 +75,7 @@ fn spec(auction: &Auction, reserve_price: Option<Amount>) -> LotSpec {
 
 fn open(spec: LotSpec) -> Lot {
     let at = Timestamp::default();
-    let mut events = Lot::creation(spec, at).into_iter();
+    let mut events = Lot::creation(spec, AccessRules::default(), at).into_iter();
     let event = events.next().unwrap_or(LotEvent::Settled);
     let created = Arc::new(Recorded { lot: LotId(Uuid::nil()), epoch: EPOCH, seq: Seq(0), at, event });
     let mut lot = Lot::from_creation(&created).expect("a creation begins with the lot");

@@ -70,7 +70,10 @@ impl Purse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gavel_domain::{ids::Position, wallet::view::PurseView};
+    use gavel_domain::{
+        ids::Position,
+        wallet::{permit::Terms, view::PurseView},
+    };
 
     fn bidder(name: &str) -> BidderId {
         BidderId::try_from(name).unwrap()
@@ -83,7 +86,16 @@ mod tests {
     /// Alice has 100 DKP of which 40 are held.
     fn errors(rows: &[(&str, i64)], cap: Option<u64>) -> Vec<(u32, String)> {
         let (balance, held) = (signed(100), Amount::new(40).unwrap());
-        let purse = PurseView { currency: "DKP".into(), balance, held, available: signed(60), holds: Vec::new() };
+        let purse = PurseView {
+            currency: "DKP".into(),
+            balance,
+            held,
+            available: signed(60),
+            holds: Vec::new(),
+            pledges: Vec::new(),
+            terms: Terms::default(),
+            spent: Amount::ZERO,
+        };
         let view = WalletView { bidder: bidder("alice"), position: Position::default(), items: vec![purse] };
         let row = |(line, (name, amount)): (u32, &(&str, i64))| Row {
             line,

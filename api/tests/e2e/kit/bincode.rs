@@ -359,6 +359,8 @@ impl Reader {
             "closed",
             "cancelled",
             "settled",
+            "registered",
+            "unregistered",
         ];
         let name = self.variant(NAMES);
         event[name] = match name {
@@ -376,6 +378,7 @@ impl Reader {
             "price_dropped" => self.object(&[("price", Self::number)]),
             "closed" => self.object(&[("outcome", Self::outcome)]),
             "cancelled" => self.object(&[("reason", |from| from.option(Self::text))]),
+            "registered" | "unregistered" => self.object(&[("bidders", |from| from.list(Self::text))]),
             _ => json!({}),
         };
         event

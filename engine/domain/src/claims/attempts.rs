@@ -8,7 +8,7 @@ use crate::{
     ids::{AttemptId, BidderId},
     lot::{Decision, Lot},
     money::SignedAmount,
-    reject::Reject,
+    reject::{Limit, Reject},
     time::{Millis, Timestamp},
     wallet::command::WalletReject,
 };
@@ -52,6 +52,9 @@ impl<T> Attempt<T> {
         }
         Err(match refused {
             WalletReject::InsufficientFunds { available, needed } => Reject::InsufficientFunds { available, needed },
+            WalletReject::NotRegistered => Reject::NotRegistered,
+            WalletReject::TooManyLeads { limit } => Reject::LimitExceeded(Limit::Leads { limit }),
+            WalletReject::SpendLimit { left, needed } => Reject::LimitExceeded(Limit::Spend { left, needed }),
             _ => Reject::InsufficientFunds { available: SignedAmount::ZERO, needed: self.bid.limit() },
         })
     }

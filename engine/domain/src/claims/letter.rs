@@ -4,8 +4,7 @@
 use crate::{
     claims::{Capture, LotWord},
     ids::{AttemptId, BidderId, LotId, ShardId, shard_of, shard_of_wallet},
-    money::Amount,
-    wallet::command::WalletReject,
+    wallet::command::{HoldAsked, WalletReject},
 };
 use std::sync::Arc;
 
@@ -36,14 +35,8 @@ pub enum Letter {
     Hold {
         /// The bidder.
         wallet: BidderId,
-        /// The lot.
-        lot: LotId,
-        /// Its currency.
-        currency: Arc<str>,
-        /// The claim's name.
-        attempt: AttemptId,
-        /// The bid's maximum.
-        amount: Amount,
+        /// What, and for which lot.
+        asked: HoldAsked,
     },
     /// Wallet to lot: it is held, or why not.
     HoldAnswer {

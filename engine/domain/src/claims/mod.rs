@@ -1,6 +1,6 @@
 //! Which holds a lot stands by: what is between a lot and the wallets of its bidders.
 //!
-//! A bid on a lot that wallets back takes four steps: the lot judges it (a quick refusal), the wallet
+//! A bid on a lot that asks wallets takes four steps: the lot judges it (a quick refusal), the wallet
 //! *claims* its maximum, the lot judges again and places it, the bidder gets the receipt. A claim is
 //! named by its attempt. It ends because of the lot's journaled history, or because the lot gave the
 //! attempt up, for good; the lot says so in a [`LotWord`]. A word can be said any number of times, in
@@ -16,10 +16,12 @@ pub use letter::{Address, Letter};
 pub use word::{Capture, LotWord};
 
 use crate::{
+    command::PlaceBid,
     event::{LotEvent, Outcome, Recorded},
-    ids::{BidId, BidderId},
-    lot::{Lot, spec::Funding},
+    ids::{AttemptId, BidId, BidderId},
+    lot::{Lot, access::Registration, spec::Funding},
     money::Amount,
+    wallet::command::HoldAsked,
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -34,10 +36,23 @@ pub enum Notice {
 }
 
 impl Lot {
-    /// Whether bids on it are backed by holds.
+    /// Whether bids on it are claimed at their bidders' wallets: money backs them, or limits count them.
     #[must_use]
-    pub fn is_backed(&self) -> bool {
-        self.spec().funding == Funding::Wallet
+    pub fn asks_wallets(&self) -> bool {
+        self.spec().funding == Funding::Wallet || self.access().rules().registration == Registration::Currency
+    }
+
+    /// What to ask a bidder's wallet for.
+    #[must_use]
+    pub fn hold_for(&self, bid: &PlaceBid, attempt: AttemptId) -> HoldAsked {
+        HoldAsked {
+            lot: self.id(),
+            currency: Arc::clone(self.currency()),
+            attempt,
+            amount: bid.limit(),
+            funding: self.spec().funding,
+            registered_only: self.access().rules().registration == Registration::Currency,
+        }
     }
 
     /// The currency of its holds.
@@ -59,11 +74,12 @@ impl Lot {
     /// What the winner's wallet still owes; none where nothing is owed.
     #[must_use]
     pub fn owed(&self) -> Option<(BidderId, Capture)> {
-        if !self.is_backed() || self.is_settled() {
+        if !self.asks_wallets() || self.is_settled() {
             return None;
         }
         let Some(Outcome::Sold { winner, price }) = self.outcome() else { return None };
-        let capture = Capture { lot: self.id(), currency: Arc::clone(self.currency()), price: *price, bid: self.winning_bid(winner) };
+        let (currency, bid, funding) = (Arc::clone(self.currency()), self.winning_bid(winner), self.spec().funding);
+        let capture = Capture { lot: self.id(), currency, price: *price, bid, funding };
         Some((winner.clone(), capture))
     }
 
@@ -79,7 +95,7 @@ impl Lot {
     #[must_use]
     pub fn notices(&self, events: &[Arc<Recorded>]) -> SmallVec<[Notice; 1]> {
         let mut notices = SmallVec::new();
-        if !self.is_backed() {
+        if !self.asks_wallets() {
             return notices;
         }
         for recorded in events {

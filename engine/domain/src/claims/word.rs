@@ -2,6 +2,7 @@
 
 use crate::{
     ids::{AttemptId, BidId, Epoch, LotId, Seq},
+    lot::spec::Funding,
     money::Amount,
 };
 use serde::{Deserialize, Serialize};
@@ -47,4 +48,6 @@ pub struct Capture {
     pub price: Amount,
     /// The winning bid, where the lot still knows it.
     pub bid: Option<BidId>,
+    /// [`Funding::Open`]: nothing is taken, the price only counts against the bidder's limits.
+    pub funding: Funding,
 }

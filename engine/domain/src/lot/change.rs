@@ -32,7 +32,7 @@ impl Lot {
             return Err(Reject::Conflict(Conflict::FixedByOpening));
         }
         // Holds are in that currency, and bids may be on their way to wallets.
-        if self.is_backed() && change.currency.is_some() && !matches!(self.status, Status::Draft | Status::Scheduled) {
+        if self.asks_wallets() && change.currency.is_some() && !matches!(self.status, Status::Draft | Status::Scheduled) {
             return Err(Reject::Conflict(Conflict::FixedByOpening));
         }
         if change.closes_at.flatten().is_some_and(|closes_at| closes_at <= now) {

@@ -1,8 +1,9 @@
 //! One lot as a state machine: [`Lot::decide`] judges, [`Lot::apply`] changes, nothing else does.
 //!
 //! Price rules are in [`english`], times in [`soft_close`] and `schedule`, an auctioneer's changes
-//! in `change`, what may be shown in [`view`].
+//! in `change`, who may bid in [`access`], what may be shown in [`view`].
 
+pub mod access;
 mod change;
 pub mod english;
 pub mod increments;
@@ -16,7 +17,12 @@ use crate::{
     command::{Command, PlaceBid},
     event::{BidPlaced, LotEvent, Outcome, Recorded, Standing},
     ids::{BidderId, Epoch, LotId, Position},
-    lot::{english::Bidding, log::EventLog, spec::LotSpec},
+    lot::{
+        access::{Access, AccessRules},
+        english::Bidding,
+        log::EventLog,
+        spec::LotSpec,
+    },
     money::Amount,
     receipt::Receipt,
     reject::Reject,
@@ -73,6 +79,8 @@ pub struct Lot {
     /// Every bidder's own highest maximum so far.
     maxima: BTreeMap<BidderId, Amount>,
     log: EventLog,
+    /// Last, so that records from before there was any can be read.
+    access: Access,
 }
 
 /// What a command comes to.
@@ -102,22 +110,24 @@ impl Decision {
 impl Lot {
     /// The events that make a new lot: it exists, and is open if nothing holds that back.
     #[must_use]
-    pub fn creation(spec: LotSpec, now: Timestamp) -> SmallVec<[LotEvent; 1]> {
+    pub fn creation(spec: LotSpec, access: AccessRules, now: Timestamp) -> SmallVec<[LotEvent; 1]> {
         let waits = spec.draft || spec.opens_at.is_some_and(|opens_at| opens_at > now);
         let opened = (!waits).then_some(LotEvent::Opened { closes_at: spec.closes_at });
-        std::iter::once(LotEvent::Created(Box::new(spec))).chain(opened).collect()
+        let plain = access == AccessRules::default();
+        let created = if plain { LotEvent::Created(Box::new(spec)) } else { LotEvent::CreatedWith(Box::new((spec, access))) };
+        std::iter::once(created).chain(opened).collect()
     }
 
-    /// A lot from its first event; none if that is not [`LotEvent::Created`].
+    /// A lot from its first event; none if that is not its creation.
     #[must_use]
     pub fn from_creation(created: &Arc<Recorded>) -> Option<Self> {
-        let LotEvent::Created(spec) = &created.event else { return None };
+        let (spec, access) = created.event.creation()?;
         let mut lot = Self {
             id: created.lot,
             created_at: created.at,
             status: if spec.draft { Status::Draft } else { Status::Scheduled },
             closes_at: spec.closes_at,
-            spec: spec.as_ref().clone(),
+            spec: spec.clone(),
             position: Position::default(),
             price: None,
             lead: None,
@@ -128,6 +138,7 @@ impl Lot {
             settled: false,
             maxima: BTreeMap::new(),
             log: EventLog::default(),
+            access: Access::new(access),
         };
         lot.keep(created);
         Some(lot)
@@ -147,6 +158,8 @@ impl Lot {
             Command::Cancel { reason } => self.decide_cancel(reason.clone(), now),
             Command::Close => self.decide_close(now),
             Command::Change(spec) => self.decide_change(spec, now),
+            Command::Register(bidders) => self.decide_register(bidders, now),
+            Command::Unregister(bidder) => self.decide_unregister(bidder, now),
             Command::Settle => Ok(self.decide_settle(now)),
             Command::Tick => Ok(self.decide_tick(now)),
         }
@@ -176,7 +189,7 @@ impl Lot {
     /// Makes an event true. Total: an event is a fact.
     pub fn apply(&mut self, recorded: &Arc<Recorded>) {
         match &recorded.event {
-            LotEvent::Created(_) => {}
+            LotEvent::Created(_) | LotEvent::CreatedWith(_) => {}
             LotEvent::Opened { closes_at } => {
                 self.status = Status::Open;
                 self.set_closes_at(*closes_at);
@@ -203,6 +216,8 @@ impl Lot {
                 self.remaining = None;
             }
             LotEvent::Settled => self.settled = true,
+            LotEvent::Registered(bidders) => self.access.register(bidders),
+            LotEvent::Unregistered(bidders) => self.access.unregister(bidders),
         }
         self.keep(recorded);
     }
@@ -219,6 +234,7 @@ impl Lot {
             return Ok(Decision::Already(Box::new(receipt)));
         }
         self.takes_bids(now)?;
+        self.access.admit(&bid.bidder)?;
         let judged = english.judge(bid, Bidding { price: self.price, lead: self.lead.as_ref() })?;
 
         let changes_lead = self.lead.as_ref().is_none_or(|lead| lead.bidder != judged.leader);

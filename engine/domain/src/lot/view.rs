@@ -6,7 +6,7 @@
 use crate::{
     event::{Change, LotEvent, Outcome, Recorded},
     ids::{BidderId, LotId, Position},
-    lot::{Lot, Status, spec::LotSpec},
+    lot::{Lot, Status, access::AccessRules, spec::LotSpec},
     money::Amount,
     time::{Millis, Timestamp},
 };
@@ -45,6 +45,8 @@ pub struct LotView {
     pub outcome: Option<Outcome>,
     /// The winner's wallet has paid.
     pub settled: bool,
+    /// Who may bid, and under which names; the edge never shows the key. Last, as in [`Lot`].
+    pub access: AccessRules,
 }
 
 /// A bidder's own standing on a lot.
@@ -66,7 +68,7 @@ impl LotView {
     /// The picture of a new lot; none if the event is not its creation.
     #[must_use]
     pub fn from_creation(created: &Recorded) -> Option<Self> {
-        let LotEvent::Created(spec) = &created.event else { return None };
+        let (spec, access) = created.event.creation()?;
         Some(Self {
             id: created.lot,
             created_at: created.at,
@@ -82,7 +84,8 @@ impl LotView {
             remaining: None,
             outcome: None,
             settled: false,
-            spec: spec.as_ref().clone(),
+            spec: spec.clone(),
+            access,
         })
     }
 
@@ -90,7 +93,7 @@ impl LotView {
     pub fn fold(&mut self, recorded: &Recorded) {
         self.position = Position { epoch: recorded.epoch, seq: recorded.seq };
         match &recorded.event {
-            LotEvent::Created(_) => {}
+            LotEvent::Created(_) | LotEvent::CreatedWith(_) | LotEvent::Registered(_) | LotEvent::Unregistered(_) => {}
             LotEvent::Opened { closes_at } => {
                 self.status = Status::Open;
                 self.set_closes_at(*closes_at);
@@ -170,6 +173,7 @@ impl Lot {
             remaining: self.remaining,
             outcome: self.outcome.clone(),
             settled: self.settled,
+            access: self.access.rules(),
         }
     }
 

@@ -2,7 +2,7 @@
 //! batches; live, the actors hold the same lots one by one.
 
 use crate::{
-    event::{LotEvent, Recorded},
+    event::Recorded,
     ids::{BidderId, LotId, Seq},
     lot::Lot,
     shard::{batch::Entry, keys::Keys},
@@ -87,7 +87,7 @@ impl Entities {
         if let Some(known) = self.lots.get_mut(&lot) {
             return catch_up(known, recorded);
         }
-        if !matches!(recorded.event, LotEvent::Created(_)) {
+        if recorded.event.creation().is_none() {
             return Err(Misfit::UnknownLot { lot, seq });
         }
         self.lots.extend(Lot::from_creation(recorded).map(|created| (lot, created)));

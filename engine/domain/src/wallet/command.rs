@@ -3,8 +3,9 @@
 use crate::{
     claims::{Capture, LotWord},
     ids::{AttemptId, LotId, OperationId},
+    lot::spec::Funding,
     money::{Amount, SignedAmount},
-    wallet::decay::Decay,
+    wallet::{decay::Decay, permit::Terms},
 };
 use std::sync::Arc;
 
@@ -12,16 +13,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WalletCommand {
     /// A bid on a lot wants its maximum backed.
-    Hold {
-        /// The lot.
-        lot: LotId,
-        /// Its currency.
-        currency: Arc<str>,
-        /// The claim's name.
-        attempt: AttemptId,
-        /// The bid's maximum.
-        amount: Amount,
-    },
+    Hold(HoldAsked),
     /// A lot says which claims it still stands by.
     Word {
         /// The lot.
@@ -35,6 +27,34 @@ pub enum WalletCommand {
     Capture(Capture),
     /// An administrator, or a rule, changes the balance.
     Adjust(Adjustment),
+    /// An administrator says what the bidder may do in a currency.
+    Allow {
+        /// In which.
+        currency: Arc<str>,
+        /// All of it, in place of what was said before.
+        terms: Terms,
+        /// Why.
+        reason: Option<Arc<str>>,
+        /// Who says so.
+        by: Arc<str>,
+    },
+}
+
+/// What a lot asks a wallet to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldAsked {
+    /// The lot.
+    pub lot: LotId,
+    /// Its currency.
+    pub currency: Arc<str>,
+    /// The claim's name.
+    pub attempt: AttemptId,
+    /// The bid's maximum.
+    pub amount: Amount,
+    /// [`Funding::Open`]: the balance need not cover it; limits count it all the same.
+    pub funding: Funding,
+    /// Only for a bidder who is registered in the currency.
+    pub registered_only: bool,
 }
 
 /// A change of the balance that is no sale.
@@ -94,6 +114,23 @@ pub enum WalletReject {
     /// The same key came with another request.
     #[error("this key was used for another change")]
     OperationReused,
+    /// The lot asks for a registration in its currency.
+    #[error("not registered in this currency")]
+    NotRegistered,
+    /// The bidder leads, or is about to, on as many lots as it may.
+    #[error("the limit is {limit} leads at a time")]
+    TooManyLeads {
+        /// How many it may.
+        limit: u32,
+    },
+    /// It would lead with, or have spent, more than it may.
+    #[error("{left} is left of the spend limit, {needed} needed")]
+    SpendLimit {
+        /// What could be bid on this lot in all.
+        left: Amount,
+        /// What was asked for.
+        needed: Amount,
+    },
     /// A price is to be captured, but the lot holds nothing: a bug, or a wallet from other data.
     #[error("lot {lot} holds nothing of this wallet")]
     NothingHeld {

@@ -5,6 +5,7 @@ use crate::{
     ids::{AttemptId, BidId, BidderId, Epoch, LotId, OperationId, Seq},
     money::{Amount, SignedAmount},
     time::Timestamp,
+    wallet::permit::Terms,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -51,6 +52,37 @@ pub enum WalletEvent {
     Posted(Box<LedgerEntry>),
     /// The winner paid for a lot: the price went, all that was held for it is free.
     Captured(Box<LedgerEntry>),
+    /// As [`WalletEvent::Held`], for a lot that takes no money from the wallet.
+    Pledged {
+        /// For which lot.
+        lot: LotId,
+        /// In which currency.
+        currency: Arc<str>,
+        /// The claim's name.
+        attempt: AttemptId,
+        /// The bid's maximum.
+        amount: Amount,
+    },
+    /// Won a lot that takes no money from the wallet: all that was pledged for it is free.
+    Bought {
+        /// Which lot.
+        lot: LotId,
+        /// In which currency.
+        currency: Arc<str>,
+        /// What it cost, to be paid elsewhere.
+        price: Amount,
+    },
+    /// An administrator said what the bidder may do in a currency.
+    Allowed {
+        /// In which.
+        currency: Arc<str>,
+        /// All of it.
+        terms: Terms,
+        /// Why.
+        reason: Option<Arc<str>>,
+        /// Who said so.
+        by: Arc<str>,
+    },
 }
 
 impl WalletEvent {
@@ -59,7 +91,7 @@ impl WalletEvent {
     pub fn ledger(&self) -> Option<&LedgerEntry> {
         match self {
             Self::Posted(entry) | Self::Captured(entry) => Some(entry),
-            Self::Held { .. } | Self::Told { .. } => None,
+            Self::Held { .. } | Self::Told { .. } | Self::Pledged { .. } | Self::Bought { .. } | Self::Allowed { .. } => None,
         }
     }
 }

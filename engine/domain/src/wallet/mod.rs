@@ -4,29 +4,37 @@
 //! Available is balance less holds, and no hold goes beyond it. What a lot holds of a bidder is the
 //! largest of that bidder's claims on it: its standing maximum, and each bid that is being placed. A
 //! claim ends only because the lot's journaled history says so ([`crate::claims`]). How points get
-//! old is in [`decay`], what was done already in [`operations`].
+//! old is in [`decay`], what was done already in [`operations`], what limits a bidder in [`permit`].
 
 pub mod command;
 pub mod decay;
 pub mod event;
+pub mod holds;
 pub mod operations;
+pub mod permit;
 pub mod purse;
 pub mod view;
 
 use crate::{
     claims::Capture,
-    ids::{AttemptId, BidderId, Epoch, LotId, Position, Seq},
+    ids::{BidderId, Epoch, LotId, Position, Seq},
+    lot::spec::Funding,
     money::{Amount, SignedAmount},
     time::Timestamp,
     wallet::{
-        command::{Adjustment, Change, WalletCommand, WalletReject},
+        command::{Adjustment, Change, HoldAsked, WalletCommand, WalletReject},
         event::{LedgerEntry, LedgerKind, WalletEvent, WalletRecorded},
+        holds::{Hold, Holds},
         operations::{Known, Operations},
+        permit::Permit,
         purse::Purse,
     },
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A wallet's whole state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +45,8 @@ pub struct Wallet {
     /// By currency.
     purses: BTreeMap<Arc<str>, Purse>,
     operations: Operations,
+    /// By currency; last, so that records from before there were any can be read.
+    permits: BTreeMap<Arc<str>, Permit>,
 }
 
 /// What a command comes to.
@@ -55,7 +65,7 @@ impl Wallet {
     #[must_use]
     pub fn new(bidder: BidderId) -> Self {
         let (position, last_at) = (Position::default(), Timestamp::default());
-        Self { bidder, position, last_at, purses: BTreeMap::new(), operations: Operations::default() }
+        Self { bidder, position, last_at, purses: BTreeMap::new(), operations: Operations::default(), permits: BTreeMap::new() }
     }
 
     /// Judges a command at `now`. Changes nothing.
@@ -64,20 +74,35 @@ impl Wallet {
     /// The rules refuse it.
     pub fn decide(&self, command: &WalletCommand, now: Timestamp) -> Result<WalletDecision, WalletReject> {
         match command {
-            WalletCommand::Hold { lot, currency, attempt, amount } => self.decide_hold(*lot, currency, *attempt, *amount),
-            WalletCommand::Word { lot, currency, word } => Ok(match self.purses.get(currency) {
-                Some(purse) if purse.hears(*lot, word) => {
-                    WalletDecision::Event(WalletEvent::Told { lot: *lot, currency: Arc::clone(currency), word: word.clone() })
-                }
-                _ => WalletDecision::Nothing,
-            }),
+            WalletCommand::Hold(asked) => self.decide_hold(asked),
+            WalletCommand::Word { lot, currency, word } => {
+                let is_news = self.purse(currency).holds().hears(*lot, word) || self.permit(currency).pledges().hears(*lot, word);
+                let told = || WalletEvent::Told { lot: *lot, currency: Arc::clone(currency), word: word.clone() };
+                Ok(if is_news { WalletDecision::Event(told()) } else { WalletDecision::Nothing })
+            }
             WalletCommand::Capture(capture) => self.decide_capture(capture, now),
             WalletCommand::Adjust(adjustment) => self.decide_adjustment(adjustment, now),
+            WalletCommand::Allow { currency, terms, reason, by } => {
+                if self.permit(currency).terms() == *terms {
+                    return Ok(WalletDecision::Nothing);
+                }
+                let (currency, reason, by) = (Arc::clone(currency), reason.clone(), Arc::clone(by));
+                Ok(WalletDecision::Event(WalletEvent::Allowed { currency, terms: *terms, reason, by }))
+            }
         }
     }
 
-    fn decide_hold(&self, lot: LotId, currency: &Arc<str>, attempt: AttemptId, amount: Amount) -> Result<WalletDecision, WalletReject> {
-        let purse = self.purse(currency);
+    fn decide_hold(&self, asked: &HoldAsked) -> Result<WalletDecision, WalletReject> {
+        let HoldAsked { lot, attempt, amount, .. } = *asked;
+        let currency = &asked.currency;
+        let (purse, permit) = (self.purse(currency), self.permit(currency));
+        if asked.registered_only && !permit.terms().registered {
+            return Err(WalletReject::NotRegistered);
+        }
+        permit.check(purse.holds(), lot, amount)?;
+        if asked.funding == Funding::Open {
+            return Ok(WalletDecision::Event(WalletEvent::Pledged { lot, currency: Arc::clone(currency), attempt, amount }));
+        }
         // Overdrawn: existing leads stand, nothing new is backed.
         let overdrawn = purse.available() < SignedAmount::ZERO;
         let available = if overdrawn { purse.available() } else { purse.available_for(lot) };
@@ -88,11 +113,18 @@ impl Wallet {
     }
 
     fn decide_capture(&self, capture: &Capture, now: Timestamp) -> Result<WalletDecision, WalletReject> {
+        let Capture { lot, price, .. } = *capture;
+        if capture.funding == Funding::Open {
+            // No money moves: the pledge ends, and its price counts as spent, once.
+            let is_pledged = self.permit(&capture.currency).pledges().of(lot).is_some();
+            let bought = || WalletEvent::Bought { lot, currency: Arc::clone(&capture.currency), price };
+            return Ok(if is_pledged { WalletDecision::Event(bought()) } else { WalletDecision::Nothing });
+        }
         if let Known::Done(recorded) = self.operations.look_up(capture.lot.into(), &[0; 32], now) {
             return Ok(WalletDecision::Already(recorded));
         }
         let purse = self.purse(&capture.currency);
-        if purse.hold(capture.lot).is_none() {
+        if purse.holds().of(capture.lot).is_none() {
             return Err(WalletReject::NothingHeld { lot: capture.lot });
         }
         let amount = SignedAmount::from(capture.price).negated();
@@ -160,8 +192,12 @@ impl Wallet {
     /// Makes an event true. Total: an event is a fact.
     pub fn apply(&mut self, recorded: &Arc<WalletRecorded>) {
         match &recorded.event {
-            WalletEvent::Held { lot, currency, attempt, amount } => self.purse_mut(currency).claim(*lot, *attempt, *amount),
-            WalletEvent::Told { lot, currency, word } => self.purse_mut(currency).tell(*lot, word),
+            WalletEvent::Held { lot, currency, attempt, amount } => self.purse_mut(currency).holds.claim(*lot, *attempt, *amount),
+            WalletEvent::Told { lot, currency, word } => {
+                if let Some(holds) = self.holding(currency, *lot) {
+                    holds.tell(*lot, word);
+                }
+            }
             WalletEvent::Posted(entry) => {
                 self.purse_mut(&entry.currency).set_balance(entry.balance);
                 self.operations.keep(recorded);
@@ -170,10 +206,20 @@ impl Wallet {
                 let purse = self.purse_mut(&entry.currency);
                 purse.set_balance(entry.balance);
                 if let Some(lot) = entry.lot {
-                    purse.free(lot);
+                    purse.holds.free(lot);
+                }
+                if let Some(permit) = self.permits.get_mut(&entry.currency) {
+                    permit.spend(entry.amount.negated().positive());
                 }
                 self.operations.keep(recorded);
             }
+            WalletEvent::Pledged { lot, currency, attempt, amount } => self.permit_mut(currency).pledges.claim(*lot, *attempt, *amount),
+            WalletEvent::Bought { lot, currency, price } => {
+                let permit = self.permit_mut(currency);
+                permit.pledges.free(*lot);
+                permit.spend(*price);
+            }
+            WalletEvent::Allowed { currency, terms, .. } => self.permit_mut(currency).set(*terms),
         }
         self.position = Position { epoch: recorded.epoch, seq: recorded.seq };
         self.last_at = recorded.at;
@@ -190,9 +236,35 @@ impl Wallet {
         self.purses.entry(Arc::clone(currency)).or_default()
     }
 
-    /// Every currency that something ever happened in.
-    pub fn purses(&self) -> impl Iterator<Item = (&Arc<str>, &Purse)> {
-        self.purses.iter()
+    /// What limits the bidder in one currency; nothing where nobody ever said so.
+    #[must_use]
+    pub fn permit(&self, currency: &str) -> &Permit {
+        static NONE: std::sync::LazyLock<Permit> = std::sync::LazyLock::new(Permit::default);
+        self.permits.get(currency).unwrap_or(&NONE)
+    }
+
+    /// Every currency that something ever happened in, in order.
+    #[must_use]
+    pub fn currencies(&self) -> BTreeSet<&Arc<str>> {
+        self.purses.keys().chain(self.permits.keys()).collect()
+    }
+
+    /// Every hold, with its currency: backed by the balance, and pledged.
+    pub fn all_holds(&self) -> impl Iterator<Item = (&Arc<str>, LotId, &Hold)> {
+        let backed = self.purses.iter().map(|(currency, purse)| (currency, purse.holds()));
+        let pledged = self.permits.iter().map(|(currency, permit)| (currency, permit.pledges()));
+        backed.chain(pledged).flat_map(|(currency, holds)| holds.iter().map(move |(lot, hold)| (currency, lot, hold)))
+    }
+
+    fn permit_mut(&mut self, currency: &Arc<str>) -> &mut Permit {
+        self.permits.entry(Arc::clone(currency)).or_default()
+    }
+
+    /// The holds that a lot's is among, if it has one.
+    fn holding(&mut self, currency: &str, lot: LotId) -> Option<&mut Holds> {
+        let backed = self.purses.get_mut(currency).map(|purse| &mut purse.holds);
+        let pledged = self.permits.get_mut(currency).map(|permit| &mut permit.pledges);
+        backed.into_iter().chain(pledged).find(|holds| holds.of(lot).is_some())
     }
 
     /// Whose it is.

@@ -7,6 +7,7 @@ use crate::{
     wallet::{
         command::{Adjustment, Change},
         decay::Decay,
+        permit::Terms,
     },
 };
 
@@ -61,7 +62,19 @@ impl Desk {
     }
 
     fn hold(&mut self, n: u128, number: u64, minor: u64) -> Result<bool, WalletReject> {
-        self.ask(&WalletCommand::Hold { lot: lot(n), currency: "DKP".into(), attempt: attempt(number), amount: amount(minor) })
+        self.ask(&WalletCommand::Hold(asked(n, number, minor)))
+    }
+
+    /// As a lot asks that takes no money, of registered bidders alone.
+    fn pledge(&mut self, n: u128, number: u64, minor: u64) -> Result<bool, WalletReject> {
+        let asked = HoldAsked { funding: Funding::Open, registered_only: true, ..asked(n, number, minor) };
+        self.ask(&WalletCommand::Hold(asked))
+    }
+
+    fn allow(&mut self, registered: bool, spend: Option<u64>, lead_limit: Option<u32>) -> bool {
+        let terms = Terms { registered, spend_limit: spend.map(amount), lead_limit };
+        let allow = WalletCommand::Allow { currency: "DKP".into(), terms, reason: None, by: "gm".into() };
+        self.ask(&allow).expect("never refused")
     }
 
     fn word(&mut self, n: u128, seq: u64, standing: u64, up_to: u64, pending: &[u64]) -> bool {
@@ -71,16 +84,25 @@ impl Desk {
     }
 
     fn capture(&mut self, n: u128, price: u64) -> Result<bool, WalletReject> {
-        self.ask(&WalletCommand::Capture(Capture { lot: lot(n), currency: "DKP".into(), price: amount(price), bid: None }))
+        self.ask(&WalletCommand::Capture(price_of(n, price, Funding::Wallet)))
     }
 
     #[track_caller]
     fn has(&self, balance: i64, held: u64) {
         let purse = self.wallet.purse("DKP");
         assert_eq!((purse.balance(), purse.held()), (signed(balance), amount(held)));
-        let sum: u64 = purse.holds().map(|(_, hold)| hold.amount().get()).sum();
+        let sum: u64 = purse.holds().iter().map(|(_, hold)| hold.amount().get()).sum();
         assert_eq!(sum, held);
     }
+}
+
+fn asked(n: u128, number: u64, minor: u64) -> HoldAsked {
+    let (lot, currency, attempt) = (lot(n), "DKP".into(), attempt(number));
+    HoldAsked { lot, currency, attempt, amount: amount(minor), funding: Funding::Wallet, registered_only: false }
+}
+
+fn price_of(n: u128, price: u64, funding: Funding) -> Capture {
+    Capture { lot: lot(n), currency: "DKP".into(), price: amount(price), bid: None, funding }
 }
 
 #[test]
@@ -225,10 +247,7 @@ fn replay_gives_the_same_wallet() {
     let mut history = Vec::new();
     let mut copy = Wallet::new(desk.wallet.bidder().clone());
     let now = Timestamp::from_millis(1);
-    let commands = [
-        WalletCommand::Hold { lot: lot(1), currency: "DKP".into(), attempt: attempt(1), amount: amount(400) },
-        WalletCommand::Capture(Capture { lot: lot(1), currency: "DKP".into(), price: amount(300), bid: None }),
-    ];
+    let commands = [WalletCommand::Hold(asked(1, 1, 400)), WalletCommand::Capture(price_of(1, 300, Funding::Wallet))];
     let mut live = Wallet::new(desk.wallet.bidder().clone());
     std::mem::swap(&mut live, &mut desk.wallet);
     copy.clone_from(&live);
@@ -243,4 +262,70 @@ fn replay_gives_the_same_wallet() {
     assert_eq!(copy, live);
     assert_eq!(history.len(), 2);
     assert_eq!(Wallet::new(live.bidder().clone()).catch_up(&history[1]), Err(Seq(0)));
+}
+
+#[test]
+fn a_lot_that_takes_no_money_needs_a_registration_and_no_balance() {
+    let mut desk = Desk::with(0);
+    assert_eq!(desk.pledge(1, 1, 400), Err(WalletReject::NotRegistered));
+    assert!(desk.allow(true, None, None));
+    assert!(!desk.allow(true, None, None), "said already");
+    assert_eq!(desk.pledge(1, 2, 400), Ok(true));
+    desk.has(0, 0);
+    assert_eq!(desk.wallet.permit("DKP").pledges().sum(), amount(400));
+    assert!(desk.word(1, 10, 0, 2, &[]), "outbid");
+    assert_eq!(desk.wallet.permit("DKP").pledges().lots(), 0);
+    desk.allow(false, None, None);
+    assert_eq!(desk.pledge(1, 3, 400), Err(WalletReject::NotRegistered));
+}
+
+#[test]
+fn what_is_led_with_and_spent_keeps_to_the_limit() {
+    let mut desk = Desk::with(10_000);
+    desk.allow(true, Some(1000), None);
+    desk.hold(1, 1, 600).expect("within");
+    let beyond = |left, needed| Err(WalletReject::SpendLimit { left: amount(left), needed: amount(needed) });
+    assert_eq!(desk.hold(2, 2, 401), beyond(400, 401));
+    assert_eq!(desk.pledge(2, 3, 401), beyond(400, 401), "both kinds count");
+    desk.pledge(2, 4, 300).expect("within");
+    assert_eq!(desk.hold(1, 5, 701), beyond(700, 701), "its own hold is no other");
+    desk.hold(1, 6, 700).expect("a raise by what is left");
+    // Won at less than the maximum: the price is spent, the rest is free again.
+    desk.capture(1, 500).expect("paid");
+    assert_eq!(desk.hold(3, 7, 201), beyond(200, 201));
+    assert_eq!(desk.ask(&WalletCommand::Capture(price_of(2, 250, Funding::Open))), Ok(true));
+    assert_eq!(desk.ask(&WalletCommand::Capture(price_of(2, 250, Funding::Open))), Ok(false), "once");
+    assert_eq!(desk.wallet.permit("DKP").spent(), amount(750));
+    assert_eq!(desk.hold(3, 8, 251), beyond(250, 251));
+    // A higher limit goes on from there; without a limit nothing is counted.
+    desk.allow(true, Some(2000), None);
+    assert_eq!(desk.hold(3, 9, 1251), beyond(1250, 1251));
+    desk.allow(true, None, None);
+    desk.allow(true, Some(1000), None);
+    desk.hold(3, 10, 1000).expect("counted anew");
+}
+
+#[test]
+fn a_lowered_limit_lets_leads_stand() {
+    let mut desk = Desk::with(1000);
+    desk.hold(1, 1, 600).expect("no limit yet");
+    desk.allow(false, Some(100), Some(0));
+    desk.has(1000, 600);
+    assert_eq!(desk.hold(1, 2, 650), Err(WalletReject::TooManyLeads { limit: 0 }));
+    desk.allow(false, Some(100), None);
+    assert_eq!(desk.hold(1, 3, 650), Err(WalletReject::SpendLimit { left: amount(100), needed: amount(650) }));
+    assert_eq!(desk.capture(1, 600), Ok(true), "what is won is paid");
+}
+
+#[test]
+fn leads_are_counted_by_lot() {
+    let mut desk = Desk::with(1000);
+    desk.allow(true, None, Some(2));
+    desk.hold(1, 1, 10).expect("one");
+    desk.hold(1, 2, 20).expect("the same lot");
+    desk.pledge(2, 3, 10).expect("two");
+    assert_eq!(desk.hold(3, 4, 10), Err(WalletReject::TooManyLeads { limit: 2 }));
+    desk.hold(1, 5, 30).expect("a raise takes no further lead");
+    assert!(desk.word(1, 10, 0, 5, &[]), "outbid on the first");
+    desk.hold(3, 6, 10).expect("room again");
 }

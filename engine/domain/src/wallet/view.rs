@@ -3,7 +3,7 @@
 use crate::{
     ids::{BidderId, LotId, Position},
     money::{Amount, SignedAmount},
-    wallet::Wallet,
+    wallet::{Wallet, holds::Holds, permit::Terms},
 };
 use std::sync::Arc;
 
@@ -31,19 +31,35 @@ pub struct PurseView {
     pub available: SignedAmount,
     /// What each lot holds.
     pub holds: Vec<(LotId, Amount)>,
+    /// What each lot holds that takes no money from the wallet; not part of `held`.
+    pub pledges: Vec<(LotId, Amount)>,
+    /// What the bidder may do in this currency.
+    pub terms: Terms,
+    /// What counts against the spend limit beside holds and pledges.
+    pub spent: Amount,
 }
 
 impl Wallet {
     /// The wallet as its owner may see it.
     #[must_use]
     pub fn view(&self) -> WalletView {
-        let items = self.purses().map(|(currency, purse)| PurseView {
-            currency: Arc::clone(currency),
-            balance: purse.balance(),
-            held: purse.held(),
-            available: purse.available(),
-            holds: purse.holds().map(|(lot, hold)| (lot, hold.amount())).collect(),
+        let items = self.currencies().into_iter().map(|currency| {
+            let (purse, permit) = (self.purse(currency), self.permit(currency));
+            PurseView {
+                currency: Arc::clone(currency),
+                balance: purse.balance(),
+                held: purse.held(),
+                available: purse.available(),
+                holds: amounts(purse.holds()),
+                pledges: amounts(permit.pledges()),
+                terms: permit.terms(),
+                spent: permit.spent(),
+            }
         });
         WalletView { bidder: self.bidder().clone(), position: self.position(), items: items.collect() }
     }
+}
+
+fn amounts(holds: &Holds) -> Vec<(LotId, Amount)> {
+    holds.iter().map(|(lot, hold)| (lot, hold.amount())).collect()
 }

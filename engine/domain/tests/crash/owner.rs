@@ -139,7 +139,7 @@ impl Owner {
         if self.live.lots.contains_key(&id) {
             return Err(Reject::Conflict(gavel_domain::reject::Conflict::LotExists));
         }
-        let mut events = Lot::creation(spec.clone(), now).into_iter();
+        let mut events = Lot::creation(spec.clone(), Default::default(), now).into_iter();
         let created = events.next().expect("a creation");
         let created = Arc::new(Recorded { lot: id, epoch: self.epoch, seq: Seq(1), at: now, event: created });
         let mut lot = Lot::from_creation(&created).expect("a creation");

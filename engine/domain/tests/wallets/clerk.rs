@@ -6,7 +6,11 @@ use gavel_domain::{
     command::{Command, PlaceBid},
     event::{LotEvent, Recorded},
     ids::{AttemptId, BidderId, Epoch, LotId},
-    lot::{Decision, Lot},
+    lot::{
+        Decision, Lot,
+        access::AccessRules,
+        spec::{Funding, LotSpec},
+    },
     receipt::Receipt,
     reject::Reject,
     shard::{batch::Entry, entities::Entities, staging::Staging},
@@ -111,8 +115,8 @@ impl Clerk {
         AttemptId { epoch: Epoch(self.epoch), number: self.named }
     }
 
-    pub(crate) fn create(&mut self, id: LotId, spec: gavel_domain::lot::spec::LotSpec, now: Timestamp) {
-        let mut events = Lot::creation(spec, now).into_iter();
+    pub(crate) fn create(&mut self, id: LotId, spec: LotSpec, access: AccessRules, now: Timestamp) {
+        let mut events = Lot::creation(spec, access, now).into_iter();
         let created =
             Arc::new(Recorded { lot: id, epoch: Epoch(self.epoch), seq: Default::default(), at: now, event: events.next().unwrap() });
         let mut lot = Lot::from_creation(&created).unwrap();
@@ -134,10 +138,10 @@ impl Clerk {
             Err(reject) => self.withhold(Output::Refused(client, reject)),
             Ok(Decision::Events { .. }) => {
                 self.named += 1;
-                let (attempt, amount, wallet) = (self.up_to(), bid.limit(), bid.bidder.clone());
-                let currency = Arc::clone(self.live.lots[&lot].currency());
+                let (attempt, wallet) = (self.up_to(), bid.bidder.clone());
+                let asked = self.live.lots[&lot].hold_for(&bid, attempt);
                 self.attempts.entry(lot).or_default().begin(attempt, Attempt { bid, at: now, with: client });
-                self.out.push(Output::Letter(Letter::Hold { wallet, lot, currency, attempt, amount }));
+                self.out.push(Output::Letter(Letter::Hold { wallet, asked }));
             }
         }
     }
@@ -213,9 +217,9 @@ impl Clerk {
 
     pub(crate) fn deliver(&mut self, letter: Letter, now: Timestamp) {
         match letter {
-            Letter::Hold { wallet, lot, currency, attempt, amount } => {
-                let asked = WalletCommand::Hold { lot, currency: Arc::clone(&currency), attempt, amount };
-                let refused = self.ask_wallet(&wallet, &asked, now).err();
+            Letter::Hold { wallet, asked } => {
+                let (lot, currency, attempt) = (asked.lot, Arc::clone(&asked.currency), asked.attempt);
+                let refused = self.ask_wallet(&wallet, &WalletCommand::Hold(asked), now).err();
                 self.withhold(Output::Letter(Letter::HoldAnswer { lot, wallet, currency, attempt, refused }));
             }
             Letter::Word { wallet, lot, currency, word } => {
@@ -223,9 +227,13 @@ impl Clerk {
                 self.seen.push(if news { "word heard" } else { "word without news" });
             }
             Letter::Capture { wallet, capture } => {
-                let lot = capture.lot;
+                let (lot, pledged) = (capture.lot, capture.funding == Funding::Open);
                 let news = self.ask_wallet(&wallet, &WalletCommand::Capture(capture), now).expect("what is owed is held");
-                self.seen.push(if news { "captured" } else { "captured again" });
+                self.seen.push(match (news, pledged) {
+                    (true, false) => "captured",
+                    (true, true) => "pledge bought",
+                    (false, _) => "captured again",
+                });
                 self.withhold(Output::Letter(Letter::Captured { lot }));
             }
             Letter::HoldAnswer { lot, wallet, attempt, refused, .. } => self.answered(lot, wallet, attempt, refused, now),
@@ -273,7 +281,13 @@ impl Clerk {
                 self.withhold(Output::Receipt(attempt.with, receipt));
             }
             Err(reject) => {
-                self.seen.push(if refused.is_some() { "insufficient" } else { "refused after its hold" });
+                self.seen.push(match refused {
+                    None => "refused after its hold",
+                    Some(WalletReject::NotRegistered) => "not registered",
+                    Some(WalletReject::TooManyLeads { .. }) => "too many leads",
+                    Some(WalletReject::SpendLimit { .. }) => "beyond the spend limit",
+                    Some(_) => "insufficient",
+                });
                 self.withhold(Output::Refused(attempt.with, reject));
                 self.say(lot, wallet);
             }
@@ -297,9 +311,8 @@ impl Clerk {
     pub(crate) fn sweep(&mut self) {
         let mut queries = Vec::new();
         for (bidder, wallet) in &self.live.wallets {
-            for (currency, purse) in wallet.purses() {
-                queries.extend(purse.holds().map(|(lot, _)| Letter::Query { lot, wallet: bidder.clone(), currency: Arc::clone(currency) }));
-            }
+            let of_lot = |(currency, lot, _)| Letter::Query { lot, wallet: bidder.clone(), currency: Arc::clone(currency) };
+            queries.extend(wallet.all_holds().map(of_lot));
         }
         queries.into_iter().for_each(|query| self.withhold(Output::Letter(query)));
     }

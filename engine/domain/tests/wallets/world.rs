@@ -11,12 +11,16 @@ use gavel_domain::{
     claims::{Address, Letter},
     command::{Command, PlaceBid},
     ids::{BidderId, LotId, OperationId},
-    lot::spec::{Funding, Rules, SoftClose, SoftCloseMode},
+    lot::{
+        access::{AccessRules, Registration},
+        spec::{Funding, Rules, SoftClose, SoftCloseMode},
+    },
     receipt::Receipt,
     time::Millis,
     wallet::{
         command::{Adjustment, Change, WalletCommand, WalletReject},
         decay::Decay,
+        permit::Terms,
     },
 };
 
@@ -74,6 +78,7 @@ impl World {
         (0..BIDDERS).for_each(|n| {
             let balance = 100 + self.dice.below(900) as u64;
             self.adjust(n, Change::Grant { amount: amount(balance), cap: None });
+            self.allow(n);
         });
         self.clerks.iter_mut().for_each(|clerk| {
             clerk.start_write();
@@ -108,7 +113,11 @@ impl World {
         rules.reserve_price = self.dice.percent(30).then(|| amount(60));
         let closes = at(self.now + 1000 + self.dice.below(60_000) as i64);
         let mut spec = lot_spec(rules, self.dice.percent(90).then_some(closes));
-        spec.funding = Funding::Wallet;
+        let pledges = self.dice.percent(25);
+        spec.funding = if pledges { Funding::Open } else { Funding::Wallet };
+        let asks = pledges || self.dice.percent(10);
+        let registration = if asks { Registration::Currency } else { Registration::None };
+        let access = AccessRules { registration, aliases: None };
         if self.dice.percent(30) {
             let (window_ms, by_ms) = (Millis(2000), Millis(2000));
             spec.soft_close =
@@ -116,7 +125,7 @@ impl World {
         }
         assert!(matches!(spec.rules, Rules::English(_)));
         let (id, now) = (Self::lot(n), at(self.now));
-        self.clerk(&Address::Lot(id)).create(id, spec, now);
+        self.clerk(&Address::Lot(id)).create(id, spec, access, now);
     }
 
     fn adjust(&mut self, n: usize, change: Change) {
@@ -150,6 +159,17 @@ impl World {
                 self.count("granted again");
             }
         }
+    }
+
+    fn allow(&mut self, n: usize) {
+        let terms = Terms {
+            registered: self.dice.percent(90),
+            spend_limit: self.dice.percent(30).then(|| amount(50 + self.dice.below(500) as u64)),
+            lead_limit: self.dice.percent(30).then(|| u32::try_from(self.dice.below(3)).unwrap()),
+        };
+        let (who, now) = (Self::bidder(n), at(self.now));
+        let allow = WalletCommand::Allow { currency: "DKP".into(), terms, reason: None, by: "gm".into() };
+        self.clerk(&Address::Wallet(who.clone())).ask_wallet(&who, &allow, now).expect("never refused");
     }
 
     fn step(&mut self) {
@@ -239,6 +259,9 @@ impl World {
 
     fn administer(&mut self) {
         let n = self.dice.below(BIDDERS);
+        if self.dice.percent(10) {
+            return self.allow(n);
+        }
         let some = amount(1 + self.dice.below(80) as u64);
         let change = match self.dice.below(20) {
             0..10 => Change::Grant { amount: some, cap: self.dice.percent(30).then(|| amount(1000)) },
