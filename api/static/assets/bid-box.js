@@ -1,10 +1,10 @@
 // Where a bid is placed: amount, optional secret maximum, buying at once; and what the server said to it.
 
 import { el, setText, show } from "./dom.js";
-import { MAX_AMOUNT, formatAmount, parseAmount, standing as standingOf, stepAt } from "./gavel-client.js";
+import { MAX_AMOUNT, formatAmount, nameOn, parseAmount, standing as standingOf, stepAt } from "./gavel-client.js";
 import { money } from "./format.js";
 import { inputText, refusalText } from "./refusals.js";
-import { fundsFor } from "./wallet.js";
+import { asksWallet, fundsFor } from "./wallet.js";
 
 const TEMPORARY = ["unavailable", "overloaded", "rate_limited", "internal", "stopped"];
 
@@ -63,7 +63,7 @@ export function bidBox({ client, wallet, me, role }) {
 
   const text = (value) => formatAmount(value, lot.currency.scale, false);
   const say = (value) => money(value, lot.currency);
-  const leads = () => lot.leader !== null && lot.leader === me();
+  const leads = () => lot.leader !== null && lot.leader === nameOn(lot, me());
   /** Already leading with a maximum: then only a higher maximum makes sense. */
   const raising = () => leads() && lot.rules.proxy;
   const buyable = () => lot.buy_now_available && lot.rules.buy_now_price !== null;
@@ -218,8 +218,8 @@ export function bidBox({ client, wallet, me, role }) {
     } catch (refusal) {
       if (TEMPORARY.includes(refusal.code) && refusal.bid_id) unsure = { ...bid, lot: lot.id, bid_id: refusal.bid_id };
       if (refusal.code === "bid_too_low") edited = true;
-      if (refusal.code === "insufficient_funds") readWallet();
-      fail(refusalText(refusal, lot, left()), null);
+      if (["insufficient_funds", "limit_exceeded"].includes(refusal.code)) readWallet();
+      fail(refusalText(refusal, lot, fundsNow()), null);
     } finally {
       busy = false;
       draw();
@@ -268,11 +268,10 @@ export function bidBox({ client, wallet, me, role }) {
   // ---- the wallet, where the lot is paid from one ----
 
   function readWallet() {
-    if (lot.funding === "wallet") wallet.refresh();
+    if (asksWallet(lot)) wallet.refresh();
   }
 
   const fundsNow = () => (me() === null ? null : fundsFor(lot, wallet.item(lot.currency.code)));
-  const left = () => fundsNow()?.left ?? null;
 
   function drawFunds() {
     const now = fundsNow();
@@ -284,7 +283,9 @@ export function bidBox({ client, wallet, me, role }) {
     funds.classList.toggle("warn", form.hidden ? now.left < lot.minimum_bid && !leads() : most > now.left);
   }
 
-  function fundsWords({ left: most, here }) {
+  function fundsWords({ left: most, here, limited, full, leads: lots }) {
+    if (full) return `You lead on as many lots as you may at a time (${lots}).`;
+    if (limited) return `Your spend limit leaves ${say(most)} for this lot${here > 0 ? `, with the ${say(here)} your lead counts for here` : ""}.`;
     if (most === 0) return `This lot is paid from your wallet, and no ${lot.currency.code} is available there.`;
     return `Paid from your wallet: you can bid up to ${say(most)}${here > 0 ? `, with the ${say(here)} your lead holds here` : ""}.`;
   }

@@ -6,7 +6,7 @@ import { OffsetEstimate, afterClose, backoff } from "./gavel-clock.js";
 import { afterOwnPush, afterReceipt, afterSnapshot, applyEvents } from "./gavel-lot.js";
 
 export { OffsetEstimate, afterClose, backoff } from "./gavel-clock.js";
-export { applyEvent, applyEvents, eventKind, standing } from "./gavel-lot.js";
+export { applyEvent, applyEvents, eventKind, nameOn, standing } from "./gavel-lot.js";
 export { MAX_AMOUNT, formatAmount, parseAmount, stepAt } from "./amounts.js";
 
 const TIME_SAMPLES = 5;

@@ -13,7 +13,14 @@ const APPLY = {
   closed: (lot, { outcome }) => ({ status: "closed", outcome, remaining_ms: null, buy_now_available: false }),
   cancelled: () => ({ status: "cancelled", remaining_ms: null, buy_now_available: false }),
   settled: () => ({ settled: true }),
+  registered: () => ({}),
+  unregistered: () => ({}),
 };
+
+/** Under which name a bidder (or null) appears on a lot: its own, or the alias that the lot gives it. */
+export function nameOn(lot, me) {
+  return me === null ? null : (lot.access?.alias ?? me);
+}
 
 function applyBid(lot, { price, leader, bid_count, minimum_bid, reserve_met }) {
   const next = { price, leader, bid_count, minimum_bid, reserve_met };
@@ -68,7 +75,7 @@ export function applyEvent(lot, event, me = null) {
   const next = { ...lot, ...changes, position: { epoch: event.epoch, seq: event.seq } };
   // What a receipt says of a later bid stays true until that bid's own event.
   const ahead = next.own?.seq !== undefined && next.own.seq > event.seq;
-  if (me !== null && next.own && !ahead && "leader" in body) next.own = { ...next.own, leading: next.leader === me };
+  if (me !== null && next.own && !ahead && "leader" in body) next.own = { ...next.own, leading: next.leader === nameOn(lot, me) };
   return next;
 }
 
@@ -81,7 +88,7 @@ function awaiting(lot) {
 export function afterReceipt(lot, { seq, leading, max }, me) {
   const known = lot.own?.max ?? null;
   if (seq > lot.position.seq) return { ...lot, own: { leading, max: known === null ? max : Math.max(known, max), seq } };
-  return known !== null && known >= max ? lot : { ...lot, own: { leading: lot.own?.leading ?? lot.leader === me, max } };
+  return known !== null && known >= max ? lot : { ...lot, own: { leading: lot.own?.leading ?? lot.leader === nameOn(lot, me), max } };
 }
 
 /** The lot after the server's word on the own standing; it follows the events it comes from, so before them it may be of an earlier bid. */
@@ -101,7 +108,7 @@ export function afterSnapshot(before, lot) {
 /** How a bidder stands on a lot: `leads`, `outbid`, or empty where neither is so. `me`: the bidder's name or null. */
 export function standing(lot, me) {
   if (me === null || !["open", "paused"].includes(lot.status)) return "";
-  if (lot.leader === me) return "leads";
+  if (lot.leader === nameOn(lot, me)) return "leads";
   return lot.own?.max != null && !lot.own.leading ? "outbid" : "";
 }
 

@@ -4,10 +4,12 @@
 import { arrange, el, setText, show } from "./dom.js";
 import { Listing } from "./listing.js";
 import { oneAtATime } from "./one-at-a-time.js";
-import { eventKind, formatAmount } from "./gavel-client.js";
+import { eventKind, formatAmount, nameOn } from "./gavel-client.js";
 import { clockTime, count, hue, money, outcomeWords, span } from "./format.js";
 
 const SHOWN = 100;
+/** Events that say nothing to who follows the bids. */
+const SILENT = ["settled", "registered", "unregistered"];
 /** Readings that are asked for in quick succession become one. */
 const LOAD_EVERY_MS = 1_000;
 
@@ -67,7 +69,7 @@ export function lotHistory({ rest, id, lot, me, now, changed }) {
 
   function addEvent(event, fresh = false) {
     const kind = eventKind(event);
-    if (kind === null || kind === "settled" || (kind === "changed" && event.changed.price == null)) return;
+    if (kind === null || SILENT.includes(kind) || (kind === "changed" && event.changed.price == null)) return;
     if (kind === "bid_placed" && rows.has(event.seq)) return;
     rows.set(event.seq, { ...event[kind], kind, seq: event.seq, at: Date.parse(event.at), fresh });
   }
@@ -114,14 +116,15 @@ export function lotHistory({ rest, id, lot, me, now, changed }) {
 
   function bidLine(row, time) {
     const { currency } = lot();
-    const mine = row.bidder === me();
+    const own = nameOn(lot(), me());
+    const mine = row.bidder === own;
     const data = { seq: row.seq, kind: row.kind, bidder: row.bidder, amount: row.amount, price: row.price, leader: row.leader ?? "" };
     return el(`tr${mine ? ".mine" : ""}`, { data },
       el("td.when", {}, time),
       el("td.bidder", {}, person(row.bidder, mine), row.kind === "bid_retracted" ? el("span.tag", {}, "withdrawn") : null),
       el("td.amount", {}, formatAmount(row.amount, currency.scale)),
       el("td.amount.price", {}, formatAmount(row.price, currency.scale)),
-      el("td.leader", {}, row.leader ? person(row.leader, row.leader === me()) : "–"));
+      el("td.leader", {}, row.leader ? person(row.leader, row.leader === own) : "–"));
   }
 
   function person(name, mine) {

@@ -2,7 +2,7 @@
 
 import { el, setText, show } from "./dom.js";
 import { clockTime, count, countdown, hue, money, outcomeWords, statusName } from "./format.js";
-import { standing } from "./gavel-client.js";
+import { nameOn, standing } from "./gavel-client.js";
 
 /** `{element, lot, draw(lot), tick(now)}`. Its element is made when it is first asked for: most of a long list never are. */
 export function lotCard(first, me) {
@@ -41,7 +41,7 @@ function cardFace(first, me) {
       el("div.card-foot", {}, el("p.card-amount", {}, label, price), el("div.card-side", {}, leaderLine, bids))));
 
   function draw(lot) {
-    const leads = lot.leader !== null && lot.leader === me();
+    const leads = lot.leader !== null && lot.leader === nameOn(lot, me());
     const out = standing(lot, me()) === "outbid";
     element.dataset.status = lot.status;
     element.dataset.stand = leads ? "leads" : out ? "outbid" : "";

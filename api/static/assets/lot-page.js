@@ -4,6 +4,7 @@ import { bidBox } from "./bid-box.js";
 import { priceChart } from "./chart.js";
 import { el, flash, setText, show } from "./dom.js";
 import { clockTime, count, countdown, hue, money, outcomeWords, span, statusName } from "./format.js";
+import { nameOn } from "./gavel-client.js";
 import { lotHistory } from "./history.js";
 
 const ANNOUNCE_EVERY_MS = 1_500;
@@ -36,7 +37,8 @@ export function lotPage({ client, rest, wallet, me, role, announce, title }, id)
   const bids = el("span.fact", { id: "bid-count" });
   const extensions = el("span.fact", { id: "extensions" });
   const funding = el("span.fact", { id: "funding", title: "Who bids needs a balance: while a bid leads, its maximum is held; the winner's wallet pays the price." }, "Paid from wallets");
-  const pricing = el("div.pricing", {}, priceLabel, price, leader, el("p.facts", {}, bids, reserve, extensions, funding));
+  const access = el("span.fact", { id: "access" });
+  const pricing = el("div.pricing", {}, priceLabel, price, leader, el("p.facts", {}, bids, reserve, extensions, funding, access));
 
   const outcomeHead = el("p.outcome-head");
   const outcomeDetail = el("p.outcome-detail");
@@ -108,7 +110,8 @@ export function lotPage({ client, rest, wallet, me, role, announce, title }, id)
   }
 
   function draw(kind) {
-    const leads = lot.leader !== null && lot.leader === me();
+    const mine = nameOn(lot, me());
+    const leads = lot.leader !== null && lot.leader === mine;
     const over = lot.status === "closed" || lot.status === "cancelled";
     title(over || lot.price === null ? lot.title : `${money(lot.price, lot.currency)} · ${lot.title}`);
     layout.dataset.status = lot.status;
@@ -135,10 +138,20 @@ export function lotPage({ client, rest, wallet, me, role, announce, title }, id)
     setText(extensions, lot.extensions > 0 ? `Extended ${lot.extensions === 1 ? "once" : `${lot.extensions} times`}` : "");
     show(extensions, lot.extensions > 0);
     show(funding, lot.funding === "wallet");
+    setText(access, accessWords(lot.access, mine));
+    show(access, access.textContent !== "");
     drawOutcome();
     show(timing, !over);
     box.update(lot, kind);
     tick();
+  }
+
+  /** Who may bid, and who is who. */
+  function accessWords(rules, mine) {
+    if (!rules) return "";
+    const who = { lot: "Bidders registered for this lot only", currency: `Bidders registered for ${lot.currency.code} only` }[rules.registration] ?? "";
+    const names = !rules.aliases ? "" : rules.alias ? `Bidders have aliases: you are ${mine}` : "Bidders have aliases";
+    return [who, names].filter(Boolean).join(" · ");
   }
 
   function drawOutcome() {
@@ -152,7 +165,7 @@ export function lotPage({ client, rest, wallet, me, role, announce, title }, id)
       setText(outcomeDetail, reason ? `Reason: ${reason}` : "This lot was withdrawn; no bid on it counts.");
       return;
     }
-    const words = outcomeWords(lot, me());
+    const words = outcomeWords(lot, nameOn(lot, me()));
     outcome.dataset.kind = words.won ? "won" : lot.outcome?.sold ? "sold" : "unsold";
     setText(outcomeHead, words.headline);
     setText(outcomeDetail, words.detail);
@@ -226,9 +239,9 @@ export function lotPage({ client, rest, wallet, me, role, announce, title }, id)
 
   function speak(before) {
     const parts = [];
-    if (before.status !== lot.status) parts.push(lot.status === "closed" ? `Closed. ${outcomeWords(lot, me()).headline}` : `Now ${statusName(lot.status).toLowerCase()}`);
+    if (before.status !== lot.status) parts.push(lot.status === "closed" ? `Closed. ${outcomeWords(lot, nameOn(lot, me())).headline}` : `Now ${statusName(lot.status).toLowerCase()}`);
     else if (before.price !== lot.price || before.leader !== lot.leader) {
-      parts.push(`Price ${money(lot.price, lot.currency)}, ${lot.leader === me() ? "you lead" : `${lot.leader} leads`}`);
+      parts.push(`Price ${money(lot.price, lot.currency)}, ${lot.leader === nameOn(lot, me()) ? "you lead" : `${lot.leader} leads`}`);
     }
     if (before.extensions < lot.extensions) parts.push("the time was extended");
     if (parts.length === 0) return;

@@ -7,18 +7,22 @@ const WORDS = {
   max_not_raised: ({ ownMax, amount }) => ownMax ? `You already lead with a maximum of ${amount(ownMax)}. Only a higher maximum changes something.` : "You already lead. Only a higher maximum changes something.",
   already_leading: () => "You already lead. You can bid again once somebody outbids you.",
   insufficient_funds: ({ left, amount }) =>
-    left === null ? "Your available balance doesn't cover this bid." : `Your balance doesn't cover this bid: on this lot you can bid up to ${amount(left)}.`,
+    left === undefined ? "Your available balance doesn't cover this bid." : `Your balance doesn't cover this bid: on this lot you can bid up to ${amount(left)}.`,
   lot_not_open: () => "Bidding on this lot hasn't opened yet.",
   lot_paused: () => "Bidding is paused. Your bid was not placed.",
   lot_closed: () => "Too late: the lot had closed when your bid arrived.",
   bid_id_conflict: () => "This bid was already placed with another amount. Check the history, then bid again.",
   invalid: ({ message }) => (message ? `This bid can't be accepted: ${message}` : "This bid can't be accepted as it is."),
   forbidden: () => "You may watch here but not bid.",
-  not_registered: () => "You are not registered to bid here.",
+  not_registered: () => "You are not registered to bid here. Ask the auctioneer.",
   unauthenticated: () => "Your access has run out, so the bid was not placed. Come in again, then bid.",
   not_found: () => "This lot no longer exists.",
   conflict: () => "The lot changed at the same moment. Look again, then bid.",
-  limit_exceeded: () => "A limit on your bidding was reached, so this bid was not placed.",
+  limit_exceeded: ({ full, leads, limited, left, amount }) => {
+    if (full) return `You may lead on ${leads} lots at a time. Your bid was not placed.`;
+    if (limited) return `Beyond your spend limit: on this lot you can bid up to ${amount(left)}.`;
+    return "A limit on your bidding was reached, so this bid was not placed.";
+  },
   rate_limited: () => "Too many requests at once. Wait a moment, then bid again.",
   overloaded: () => "The server is very busy and did not take the bid. Try again in a moment.",
   unavailable: () => "We could not learn whether your bid counted. Send it again: it never counts twice.",
@@ -27,12 +31,12 @@ const WORDS = {
   stopped: () => "The connection ended before the answer came. Check the history before you bid again.",
 };
 
-/** `error`: a refusal with `code` and maybe `minimum`; `lot`: the lot as it is now; `left`: what the wallet covers, if known. */
-export function refusalText(error, lot, left = null) {
+/** `error`: a refusal with `code` and maybe `minimum`; `lot`: the lot as it is now; `funds`: what the wallet leaves, if known. */
+export function refusalText(error, lot, funds = null) {
   const words = WORDS[error.code];
   if (!words) return error.message ? `The bid was refused: ${error.message}` : "The bid was refused.";
   const amount = (value) => money(value, lot.currency);
-  return words({ minimum: error.minimum, message: error.message, ownMax: lot.own?.max ?? null, left, amount });
+  return words({ minimum: error.minimum, message: error.message, ownMax: lot.own?.max ?? null, ...funds, amount });
 }
 
 /** What is wrong with typed text, by the error of `parseAmount`. */

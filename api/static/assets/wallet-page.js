@@ -31,6 +31,7 @@ export function walletPage({ client, rest, wallet, me, title }) {
 
   const notice = el("p.empty", { role: "status" }, "Loading your wallet…");
   const balances = el("tbody");
+  const limits = el("ul.plain", { id: "wallet-limits", hidden: true });
   const leadList = el("ul.plain", { id: "wallet-leads" });
   const noLeads = el("p.empty", {}, "No lot holds anything of yours right now.");
   const rows = el("tbody");
@@ -39,6 +40,7 @@ export function walletPage({ client, rest, wallet, me, title }) {
   const unscaled = el("p.hint", { hidden: true }, "* in the currency's smallest unit: how many decimals it has is not known here.");
   const content = el("div", { hidden: true },
     section("balance", "Balance", table("balances", "Balances by currency", ["Currency", "Balance", "Held", "Available"], balances),
+      limits,
       el("p.hint", {}, "A lot that you lead holds your maximum. It comes back when you are outbid; if you win, you pay the price.")),
     section("leads", "My leads", leadList, noLeads),
     section("ledger", "Ledger", table("ledger", "Ledger, newest first", ["Time", "What", "Amount", "Balance"], rows), noRows, more),
@@ -75,7 +77,10 @@ export function walletPage({ client, rest, wallet, me, title }) {
   }
 
   function held() {
-    return wallet.items.flatMap((item) => (item.holds ?? []).map((hold) => ({ ...hold, currency: item.currency })));
+    return wallet.items.flatMap(({ currency, holds, permit }) => [
+      ...(holds ?? []).map((hold) => ({ ...hold, currency, word: "held" })),
+      ...(permit?.pledges ?? []).map((hold) => ({ ...hold, currency, word: "pledged" })),
+    ]);
   }
 
   /** What the holds do not tell: the lots' titles and prices. */
@@ -106,6 +111,8 @@ export function walletPage({ client, rest, wallet, me, title }) {
     show(notice, content.hidden);
     if (content.hidden) return setText(notice, waitingWords());
     balances.replaceChildren(...wallet.items.map(balanceRow));
+    limits.replaceChildren(...wallet.items.filter((item) => item.permit).map(limitLine));
+    show(limits, limits.childElementCount > 0);
     const holds = held();
     leadList.replaceChildren(...holds.map(leadLine));
     show(noLeads, holds.length === 0);
@@ -136,11 +143,21 @@ export function walletPage({ client, rest, wallet, me, title }) {
     return el("tr", { data: { currency: item.currency } }, el("th", { scope: "row" }, item.currency), cell("balance"), cell("held"), cell("available"));
   }
 
-  function leadLine({ lot: id, amount: value, currency }) {
+  /** What an administrator says that may be done in a currency. */
+  function limitLine({ currency, permit: { registered, spend_limit: limit, lead_limit: leads, spent } }) {
+    const words = [
+      registered ? "registered" : null,
+      limit === null ? null : `spend limit ${amount(limit, currency)}\u00a0${currency}, ${amount(spent, currency)} spent`,
+      leads === null ? null : `at most ${count(leads, "lead")} at a time`,
+    ].filter(Boolean);
+    return el("li", { data: { currency } }, `${currency}: ${words.join(" · ") || "no limits"}`);
+  }
+
+  function leadLine({ lot: id, amount: value, currency, word }) {
     const lot = lots.get(id);
     const price = lot && lot.price !== null ? `Price ${money(lot.price, lot.currency)} · ` : "";
     return el("li", { data: { lot: id } }, el("a", { href: `/lots/${id}` }, lot?.title ?? "A lot"),
-      el("span.lead-side", {}, `${price}${amount(value, currency)}\u00a0${currency} held`));
+      el("span.lead-side", {}, `${price}${amount(value, currency)}\u00a0${currency} ${word}`));
   }
 
   function ledgerRow(entry) {

@@ -102,14 +102,29 @@ export class Wallet {
   }
 }
 
+/** Whether bids on a lot are claimed at their bidders' wallets: they are paid from there, or counted against limits. */
+export function asksWallet(lot) {
+  return lot.funding === "wallet" || lot.access?.registration === "currency";
+}
+
 /**
- * What a bid on `lot` may commit: what is available, and what the lot holds of it already, which a higher maximum takes the
- * place of. `{left, here}` in the minor unit, or null where nothing is known.
+ * What a bid on `lot` may commit: what balance and spend limit leave, with what the lot holds already, which a higher maximum
+ * takes the place of. Gives `left` and `here` in the minor unit; `limited` where the limit leaves less than the balance;
+ * `full` where the bidder leads on as many other lots as it may (`leads`). Null where nothing is known, or nothing limits.
  */
 export function fundsFor(lot, item) {
-  if (lot.funding !== "wallet" || item === null) return null;
-  const here = item.holds?.find((hold) => hold.lot === lot.id)?.amount ?? 0;
-  return { left: Math.max(0, item.available + here), here };
+  if (item === null || !asksWallet(lot)) return null;
+  const { spend_limit: limit = null, lead_limit: leads = null, spent = 0, pledges = [] } = item.permit ?? {};
+  const holds = [...(item.holds ?? []), ...pledges];
+  const here = holds.find((hold) => hold.lot === lot.id)?.amount ?? 0;
+  const balance = lot.funding === "wallet" ? Math.max(0, item.available + here) : null;
+  const counted = spent + holds.reduce((sum, hold) => sum + hold.amount, 0) - here;
+  const allowance = limit === null ? null : Math.max(0, limit - counted);
+  const limited = allowance !== null && (balance === null || allowance < balance);
+  const full = leads !== null && holds.filter((hold) => hold.lot !== lot.id).length >= leads;
+  const left = limited ? allowance : balance;
+  if (left === null && !full) return null;
+  return { left: left ?? Infinity, here, limited, full, leads };
 }
 
 function timer(run, ms) {

@@ -82,18 +82,40 @@ describe("the wallet", () => {
 
   test("a bid may use what is available and what the lot holds already", () => {
     const paid = lot({ funding: "wallet" });
-    assert.deepEqual(fundsFor(paid, { ...dkp(500, 350), holds: [{ lot: "M", amount: 50 }, { lot: "L", amount: 300 }] }), { left: 450, here: 300 });
-    assert.deepEqual(fundsFor(paid, { ...dkp(500, 100), holds: [{ lot: "M", amount: 100 }] }), { left: 400, here: 0 });
-    assert.deepEqual(fundsFor(paid, dkp(-50, 0)), { left: 0, here: 0 });
+    const free = { limited: false, full: false, leads: null };
+    assert.deepEqual(fundsFor(paid, { ...dkp(500, 350), holds: [{ lot: "M", amount: 50 }, { lot: "L", amount: 300 }] }), { ...free, left: 450, here: 300 });
+    assert.deepEqual(fundsFor(paid, { ...dkp(500, 100), holds: [{ lot: "M", amount: 100 }] }), { ...free, left: 400, here: 0 });
+    assert.deepEqual(fundsFor(paid, dkp(-50, 0)), { ...free, left: 0, here: 0 });
     assert.equal(fundsFor(lot(), dkp(500, 0)), null);
     assert.equal(fundsFor(paid, null), null);
   });
 
   test("a refusal for lack of funds names what is left, where it is known", () => {
-    const words = (left) => refusalText({ code: "insufficient_funds" }, lot(), left).replaceAll("\u00a0", " ");
-    assert.match(words(450), /you can bid up to 450 DKP/);
-    assert.match(words(0), /you can bid up to 0 DKP/);
+    const words = (funds) => refusalText({ code: "insufficient_funds" }, lot(), funds).replaceAll("\u00a0", " ");
+    assert.match(words({ left: 450 }), /you can bid up to 450 DKP/);
+    assert.match(words({ left: 0 }), /you can bid up to 0 DKP/);
     assert.match(words(null), /doesn't cover/);
+  });
+
+  test("limits leave less than the balance, and count what was spent and is led with elsewhere", () => {
+    const permit = (fields) => ({ registered: true, spend_limit: null, lead_limit: null, spent: 0, pledges: [], ...fields });
+    const held = (fields) => ({ ...dkp(500, 100), holds: [{ lot: "M", amount: 100 }], permit: permit(fields) });
+    const paid = lot({ funding: "wallet" });
+    assert.deepEqual(fundsFor(paid, held({})), { left: 400, here: 0, limited: false, full: false, leads: null });
+    assert.equal(fundsFor(paid, held({ spend_limit: 1000 })).left, 400, "the balance is less");
+    const tight = fundsFor(paid, held({ spend_limit: 350, spent: 50, pledges: [{ lot: "L", amount: 70 }] }));
+    assert.deepEqual([tight.left, tight.here, tight.limited], [200, 70, true]);
+    assert.ok(fundsFor(paid, held({ lead_limit: 1 })).full);
+    assert.ok(!fundsFor(lot({ id: "M", funding: "wallet" }), held({ lead_limit: 1 })).full, "its own lead is no other");
+    // Lots that take no money ask all the same where they want a registration in the currency.
+    const asking = lot({ access: { registration: "currency", aliases: false } });
+    assert.equal(fundsFor(asking, dkp(0, 0)), null, "nothing limits");
+    assert.equal(fundsFor(asking, { ...dkp(0, 0), permit: permit({ spend_limit: 30 }) }).left, 30);
+    assert.equal(fundsFor(lot({ access: { registration: "lot", aliases: false } }), held({ spend_limit: 30 })), null);
+    const words = (funds) => refusalText({ code: "limit_exceeded" }, lot(), funds).replaceAll("\u00a0", " ");
+    assert.match(words({ limited: true, left: 30 }), /you can bid up to 30 DKP/);
+    assert.match(words({ full: true, leads: 2 }), /2 lots at a time/);
+    assert.match(words(null), /A limit/);
   });
 });
 

@@ -130,6 +130,7 @@ describe("events", () => {
     assert.deepEqual([opened.status, opened.closes_at], ["open", null]);
     assert.equal(applyEvent(lot(), at(1, { price_dropped: { price: 90 } })).price, 90);
     assert.equal(applyEvent(lot(), at(1, { cancelled: { reason: null } })).status, "cancelled");
+    assert.equal(applyEvent(lot(), at(1, { registered: { bidders: ["bob"] } })).position.seq, 1);
     const back = applyEvent(lot(), at(1, { bid_retracted: placed(1, "bob", 150).bid_placed }));
     assert.equal(back.leader, "bob");
   });
@@ -137,6 +138,10 @@ describe("events", () => {
   test("own.leading follows the leader until the server says more", () => {
     const mine = lot({ own: { leading: true, max: 300 }, leader: "amy" });
     assert.deepEqual(applyEvent(mine, placed(1, "bob", 310), "amy").own, { leading: false, max: 300 });
+    // Where the lot has aliases, a bidder is known by its own.
+    const hidden = { ...mine, access: { registration: "none", aliases: true, alias: "#7KQ2M9XD" } };
+    assert.equal(applyEvent(hidden, placed(1, "#7KQ2M9XD", 310), "amy").own.leading, true);
+    assert.equal(applyEvent(hidden, placed(1, "amy", 310), "amy").own.leading, false);
   });
 
   test("what is in the lot already is skipped, a gap or an unknown event breaks", () => {

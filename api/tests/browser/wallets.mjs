@@ -74,6 +74,32 @@ export async function wallets(stage, admin, newLot, order) {
     await until(() => amounts(amy), (all) => all === "+30 DKP,+500 DKP", "the new entry above the old");
   });
 
+  await stage.check("a lot with aliases says who one is, and nobody else", async () => {
+    const hidden = await newLot({ title: "Nobody knows", access: { registration: "currency", aliases: true } });
+    const allow = (bidder, terms) => stage.rest(admin, "PUT", `/v1/wallets/${bidder}/permits/DKP`, terms);
+    await amy.page.goto(`${stage.url}/lots/${hidden.id}`);
+    await shows(amy, "#access", /registered for DKP only · Bidders have aliases: you are #[0-9A-Z]{8}/);
+    await bid(amy, "100", "");
+    await shows(amy, "#bid-error", "You are not registered to bid here");
+    await allow("amy", { registered: true, spend_limit: 150, lead_limit: 3 });
+    await shows(amy, "#wallet", "Your spend limit leaves 150 DKP for this lot");
+    await bid(amy, "160", "");
+    await shows(amy, "#bid-error", "on this lot you can bid up to 150 DKP");
+    await bid(amy, "100", "150");
+    await shows(amy, "#leader", "You lead");
+    await dan.page.goto(`${stage.url}/lots/${hidden.id}`);
+    await shows(dan, "#leader", /^#[0-9A-Z]{8} leads$/);
+    await stage.picture("aliases");
+    await amy.page.goto(`${stage.url}/wallet`);
+    await shows(amy, "#wallet-limits", "DKP: registered · spend limit 150 DKP, 0 spent · at most 3 leads at a time");
+    await shows(amy, `#wallet-leads [data-lot="${hidden.id}"]`, "150 DKP pledged");
+    await stage.picture("limits");
+    await order(hidden, "cancel");
+    await allow("amy", {});
+    await dan.page.goto(`${stage.url}/lots/${lot.id}`);
+    await shows(dan, "#lot-title", "For points that you have");
+  });
+
   await stage.check("after the close the winner has paid the price, and no more", async () => {
     await order(lot, "close");
     await shows(dan, "#outcome", "You won for 210 DKP");
