@@ -11,7 +11,7 @@ use gavel_domain::{
     command::{Command, PlaceBid},
     event::{LotEvent, Recorded},
     ids::{BidderId, Position},
-    lot::{Decision, Lot},
+    lot::{Considered, Decision, Lot},
     receipt::Receipt,
     reject::{Refusal, Reject},
     time::Timestamp,
@@ -81,12 +81,16 @@ impl Desk<'_> {
 
     fn bid(&mut self, bid: PlaceBid, retry: bool, at: Timestamp) -> Answer {
         fail::fail_point!("lot-before-decide");
-        let command = Command::Bid(bid);
-        let decided = self.lot.decide(&command, at);
-        let Command::Bid(bid) = command else { return Answer::Now(Reply::Internal) };
-        if self.lot.asks_wallets() && matches!(decided, Ok(Decision::Events { .. })) {
-            return Answer::Hold(bid);
-        }
+        let decided = if self.lot.asks_wallets() {
+            // What it would bring is for later, once its wallet has answered.
+            match self.lot.consider(&bid, at) {
+                Ok(Considered::Good(_)) => return Answer::Hold(bid),
+                Ok(Considered::Already(receipt)) => Ok(Decision::Already(receipt)),
+                Err(reject) => Err(reject),
+            }
+        } else {
+            self.lot.decide_bid(&bid, at)
+        };
         self.conclude(bid, retry, at, decided)
     }
 

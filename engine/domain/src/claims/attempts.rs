@@ -3,7 +3,7 @@
 
 use crate::{
     claims::{Letter, LotWord, Notice},
-    command::{Command, PlaceBid},
+    command::PlaceBid,
     event::Recorded,
     ids::{AttemptId, BidderId},
     lot::{Decision, Lot},
@@ -44,7 +44,7 @@ impl<T> Attempt<T> {
     /// It is not placed, for good: the claim ends.
     pub fn judge(&self, lot: &Lot, refused: Option<WalletReject>) -> Result<Decision, Reject> {
         let Some(refused) = refused else {
-            return lot.decide(&Command::Bid(self.bid.clone()), self.at.max(lot.last_event_at()));
+            return lot.decide_bid(&self.bid, self.at.max(lot.last_event_at()));
         };
         // The same bid may have been sent twice, and placed meanwhile: one bid, one answer.
         if let Some(receipt) = lot.remembered(&self.bid)? {

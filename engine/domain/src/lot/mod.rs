@@ -19,7 +19,7 @@ use crate::{
     ids::{BidderId, Epoch, LotId, Position},
     lot::{
         access::{Access, AccessRules},
-        english::Bidding,
+        english::{Bidding, Judged},
         log::EventLog,
         spec::LotSpec,
     },
@@ -93,6 +93,15 @@ pub enum Decision {
         /// In order.
         events: SmallVec<[LotEvent; 1]>,
     },
+    /// The very same bid was accepted before; this is its receipt.
+    Already(Box<Receipt>),
+}
+
+/// What a bid comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Considered {
+    /// It would be accepted so.
+    Good(Judged),
     /// The very same bid was accepted before; this is its receipt.
     Already(Box<Receipt>),
 }
@@ -227,16 +236,16 @@ impl Lot {
         self.log.push(Arc::clone(recorded));
     }
 
-    fn decide_bid(&self, bid: &PlaceBid, now: Timestamp) -> Result<Decision, Reject> {
+    /// Judges a bid that was admitted at `now`, as [`Lot::decide`] does.
+    ///
+    /// # Errors
+    /// The rules refuse it.
+    pub fn decide_bid(&self, bid: &PlaceBid, now: Timestamp) -> Result<Decision, Reject> {
+        let judged = match self.consider(bid, now)? {
+            Considered::Already(receipt) => return Ok(Decision::Already(receipt)),
+            Considered::Good(judged) => judged,
+        };
         let english = self.spec.english();
-        english.check_shape(bid).map_err(Reject::InvalidBid)?;
-        if let Some(receipt) = self.remembered(bid)? {
-            return Ok(Decision::Already(Box::new(receipt)));
-        }
-        self.takes_bids(now)?;
-        self.access.admit(&bid.bidder)?;
-        let judged = english.judge(bid, Bidding { price: self.price, lead: self.lead.as_ref() })?;
-
         let changes_lead = self.lead.as_ref().is_none_or(|lead| lead.bidder != judged.leader);
         let changes = changes_lead || self.price != Some(judged.price);
         let extended = match (self.spec.soft_close, self.closes_at) {
@@ -266,6 +275,21 @@ impl Lot {
             events.push(LotEvent::Extended { closes_at, extensions: self.extensions + 1 });
         }
         Ok(Decision::Events { at: now, events })
+    }
+
+    /// What a bid comes to as things are, without the events that it would bring.
+    ///
+    /// # Errors
+    /// The rules refuse it.
+    pub fn consider(&self, bid: &PlaceBid, now: Timestamp) -> Result<Considered, Reject> {
+        let english = self.spec.english();
+        english.check_shape(bid).map_err(Reject::InvalidBid)?;
+        if let Some(receipt) = self.remembered(bid)? {
+            return Ok(Considered::Already(Box::new(receipt)));
+        }
+        self.takes_bids(now)?;
+        self.access.admit(&bid.bidder)?;
+        english.judge(bid, Bidding { price: self.price, lead: self.lead.as_ref() }).map(Considered::Good)
     }
 
     /// The winner's wallet has paid: said once.
