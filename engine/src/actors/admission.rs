@@ -34,9 +34,11 @@ pub(crate) async fn admit(mut inbox: Requests, shards: Vec<Option<Rc<Shard>>>) {
     while let Some(parcel) = inbox.next().await {
         match parcel {
             Parcel::Requests(requests) => {
+                // They came in one turn of a worker's loop: they are admitted in one moment.
+                let since = Instant::now();
                 for request in requests {
                     let Some(shard) = at(shard_of(request.lot, count)) else { continue };
-                    let admitted = Admitted { request, at: shard.now(), since: Instant::now() };
+                    let admitted = Admitted { request, at: shard.now(), since };
                     guard(shard, || shard.admit(admitted));
                 }
             }

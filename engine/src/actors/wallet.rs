@@ -15,6 +15,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
 use gavel_domain::{
     claims::Letter,
     ids::{BidderId, Epoch, LotId},
+    time::Timestamp,
     wallet::{
         Wallet, WalletDecision,
         command::{WalletCommand, WalletReject},
@@ -81,7 +82,10 @@ impl WalletActor {
         }
         match self.seat.let_in(mail) {
             Served::Now(WalletMail::Request(request)) => self.answer(request, ctx),
-            Served::Now(WalletMail::Letters(letters)) => letters.into_iter().for_each(|letter| self.read(letter, ctx)),
+            Served::Now(WalletMail::Letters(letters)) => {
+                let now = self.shard.now();
+                letters.into_iter().for_each(|letter| self.read(letter, now, ctx));
+            }
             Served::Later | Served::Never(WalletMail::Letters(_)) => {} // who wrote them will ask again
             Served::Never(WalletMail::Request(request)) => request.reply.send(Reply::Overloaded),
         }
@@ -95,7 +99,7 @@ impl WalletActor {
                 self.reply(reply, Reply::Wallet(Arc::new(wallet.view())));
             }
             WalletAsk::Adjust(adjustment) => {
-                let outcome = self.decide(&WalletCommand::Adjust(*adjustment), ctx);
+                let outcome = self.decide(&WalletCommand::Adjust(*adjustment), self.shard.now(), ctx);
                 let answer = match outcome {
                     Some(Ok(Changed::Now(recorded) | Changed::Before(recorded))) => Reply::Posted(recorded),
                     Some(Ok(Changed::Nothing)) => Reply::Done,
@@ -105,7 +109,7 @@ impl WalletActor {
                 self.reply(reply, answer);
             }
             WalletAsk::Allow { currency, terms, reason, by } => {
-                let outcome = self.decide(&WalletCommand::Allow { currency, terms, reason, by }, ctx);
+                let outcome = self.decide(&WalletCommand::Allow { currency, terms, reason, by }, self.shard.now(), ctx);
                 let answer = match (outcome, self.seat.live()) {
                     (Some(Ok(_)), Some(wallet)) => Reply::Wallet(Arc::new(wallet.view())),
                     (Some(Err(reject)), _) => Reply::WalletRefused(reject),
@@ -122,18 +126,18 @@ impl WalletActor {
     }
 
     /// A letter from a lot.
-    fn read(&mut self, letter: Letter, ctx: &mut Context<Self>) {
+    fn read(&mut self, letter: Letter, now: Timestamp, ctx: &mut Context<Self>) {
         match letter {
             Letter::Hold { wallet, asked } => {
                 let (lot, currency, attempt) = (asked.lot, Arc::clone(&asked.currency), asked.attempt);
                 // Where it is lost to a panic, the lot loses patience and the claim, if any, ends.
-                let Some(outcome) = self.decide(&WalletCommand::Hold(asked), ctx) else { return };
+                let Some(outcome) = self.decide(&WalletCommand::Hold(asked), now, ctx) else { return };
                 self.shard.withhold(Output::Letter(Letter::HoldAnswer { lot, wallet, currency, attempt, refused: outcome.err() }));
             }
-            Letter::Word { lot, currency, word, .. } => drop(self.decide(&WalletCommand::Word { lot, currency, word }, ctx)),
+            Letter::Word { lot, currency, word, .. } => drop(self.decide(&WalletCommand::Word { lot, currency, word }, now, ctx)),
             Letter::Capture { capture, .. } => {
                 let lot = capture.lot;
-                match self.decide(&WalletCommand::Capture(capture), ctx) {
+                match self.decide(&WalletCommand::Capture(capture), now, ctx) {
                     Some(Ok(_)) => self.shard.withhold(Output::Letter(Letter::Captured { lot })),
                     Some(Err(reject)) => {
                         metrics::counter!(crate::meters::CAPTURES_REFUSED).increment(1);
@@ -148,13 +152,12 @@ impl WalletActor {
 
     /// Has the rules judge a command, applies and stages what follows. None: they panicked, the
     /// wallet is rebuilt.
-    fn decide(&mut self, command: &WalletCommand, ctx: &mut Context<Self>) -> Option<Result<Changed, WalletReject>> {
+    fn decide(&mut self, command: &WalletCommand, now: Timestamp, ctx: &mut Context<Self>) -> Option<Result<Changed, WalletReject>> {
         let Seat::Live(wallet) = &mut self.seat else { return None };
         let shard = &self.shard;
         shard.begin();
         let decided = catch_unwind(AssertUnwindSafe(|| {
             fail::fail_point!("wallet-before-decide");
-            let now = shard.now();
             Ok(match wallet.decide(command, now)? {
                 WalletDecision::Event(event) => {
                     let recorded = wallet.advance(shard.epoch().get(), now, event);
