@@ -97,6 +97,8 @@ pub(crate) struct Shard {
     pub(crate) unsaved: RefCell<Unsaved>,
     /// Something was staged.
     pub(crate) staged: Notify,
+    /// What is stored lacks what it should hold.
+    doubted: Cell<bool>,
     pub(super) wallets: Wallets,
     /// Held by a checkpoint or a recovery: neither changes what is stored while the other reads it.
     pub(crate) upkeep: tokio::sync::Mutex<()>,
@@ -136,6 +138,7 @@ impl Shard {
             watchers: RefCell::default(),
             unsaved: RefCell::default(),
             staged: Notify::new(),
+            doubted: Cell::default(),
             wallets: Wallets::default(),
             upkeep: tokio::sync::Mutex::default(),
         })
@@ -305,8 +308,20 @@ impl Shard {
         then(&mut self.staging.borrow().uncommitted())
     }
 
-    /// Takes up recovered state: from now on this shard serves.
-    pub(crate) fn serve(self: &Rc<Self>, recovered: Recovered, cursor: Option<Mark>) {
+    /// The journal was found without what was acknowledged: the committer recovers the shard.
+    pub(crate) fn doubt(&self) {
+        self.doubted.set(true);
+        self.staged.notify_one();
+    }
+
+    /// Whether there was doubt since the last time this was asked.
+    pub(crate) fn take_doubt(&self) -> bool {
+        self.doubted.take()
+    }
+
+    /// Takes up recovered state: from now on this shard serves. `remembered`: batches up to its opening,
+    /// so that the tables need not get them from the journal.
+    pub(crate) fn serve(self: &Rc<Self>, recovered: Recovered, cursor: Option<Mark>, remembered: Vec<Arc<Committed>>) {
         let Recovered { entities, opened, end, marker, replayed_bytes, useless } = recovered;
         self.epoch.set(opened.id.epoch);
         self.head.set(opened.mark());
@@ -322,7 +337,8 @@ impl Shard {
             let since = Some(Instant::now());
             Unsaved { lots, wallets, keys: true, gone, useless, bytes: replayed_bytes, since, marker, last_save: 0 }
         };
-        self.node.backlog.reset(self.id, cursor, opened.mark());
+        self.node.backlog.reset(self.id, cursor, opened.mark(), remembered);
+        self.doubted.set(false);
         for (id, lot) in entities.lots {
             self.node.directory.insert(id, lot.created_at());
             self.start(lot, end);

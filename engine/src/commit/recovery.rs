@@ -3,7 +3,7 @@
 
 use super::{
     failure::RecoveryError,
-    verify::{Believed, Verified, verify},
+    verify::{Believed, Memory, Verified, verify},
 };
 use crate::{
     ports::{
@@ -47,18 +47,19 @@ struct Base {
     useless: Option<Vec<EntityKey>>,
 }
 
-/// Recovers a shard. `now` is the wall's time.
+/// Recovers a shard. `now` is the wall's time; `memory` is what an owner that goes on knows.
 pub(crate) async fn recover(
     shard: ShardId,
     storage: &Storage,
     owner: OwnerId,
     cursor: Option<Mark>,
+    memory: Option<&Memory>,
     now: Timestamp,
 ) -> Result<Recovered, RecoveryError> {
     let reader = Reader { shard, storage };
     let saved = storage.snapshots.load(shard).await.map_err(|error| reader.failed(error))?;
     let believed = Believed { cursor, marker: saved.as_ref().map(|saved| saved.marker) };
-    let verified = verify(shard, storage, believed).await?;
+    let verified = verify(shard, storage, believed, memory).await?;
     let Base { mut entities, at: marker, useless } = reader.base(saved, &verified).await?;
     let replayed_bytes = reader.replay_journal(&mut entities, marker).await?;
     let at = now.max(entities.latest);
@@ -67,7 +68,7 @@ pub(crate) async fn recover(
     let opened = Arc::new(storage.format.seal(shard, BatchId { epoch: next_epoch(end, at), number: 0 }, end.hash, &opening));
     match storage.journal.append(Arc::clone(&opened)).await {
         Ok(()) => {}
-        Err(AppendError::Mismatch) => return Err(RecoveryError::Fenced { shard }),
+        Err(AppendError::Mismatch) => return Err(RecoveryError::Overtaken { shard }),
         Err(AppendError::Refused(error) | AppendError::Unknown(error)) => return Err(reader.failed(error)),
     }
     entities.latest = at;

@@ -10,7 +10,11 @@ use crate::{
         journal::Page,
     },
 };
-use gavel_domain::{ids::ShardId, shard::batch::BatchId};
+use gavel_domain::{
+    ids::{Epoch, OwnerId, ShardId},
+    shard::batch::{BatchId, Entry},
+};
+use std::sync::Arc;
 
 /// A journal that is whole from its first kept batch to its end.
 #[derive(Debug, Default)]
@@ -33,6 +37,17 @@ pub(crate) struct Believed {
     pub(crate) marker: Option<Mark>,
 }
 
+/// What an owner that goes on knows of its journal, beside what is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    /// The owner.
+    pub(crate) owner: OwnerId,
+    /// The last batch that was acknowledged.
+    pub(crate) head: Mark,
+    /// Acknowledged batches after the tables' end, in order, as far as they are in memory.
+    pub(crate) batches: Vec<Arc<Sealed>>,
+}
+
 impl Verified {
     /// One batch further.
     fn goes_on(&mut self, sealed: &Sealed, believed: Believed) {
@@ -47,9 +62,14 @@ impl Verified {
     }
 }
 
-/// Walks a shard's whole journal and its seam with the archive.
-pub(crate) async fn verify(shard: ShardId, storage: &Storage, believed: Believed) -> Result<Verified, RecoveryError> {
-    let walker = Walker { shard, storage, believed };
+/// Walks a shard's whole journal and its seam with the archive, then with what its owner remembers.
+pub(crate) async fn verify(
+    shard: ShardId,
+    storage: &Storage,
+    believed: Believed,
+    memory: Option<&Memory>,
+) -> Result<Verified, RecoveryError> {
+    let walker = Walker { shard, storage, believed, memory };
     let mut verified = walker.walk().await?;
     if let Some(cursor) = believed.cursor {
         if verified.end.is_none_or(|end| end.id < cursor.id) {
@@ -59,18 +79,26 @@ pub(crate) async fn verify(shard: ShardId, storage: &Storage, believed: Believed
             return Err(RecoveryError::Forked { shard, batch: cursor.id });
         }
     }
+    if let Some(memory) = memory {
+        walker.complete_from_memory(&mut verified, memory).await?;
+    }
     Ok(verified)
 }
+
+/// Batches that go back into a journal at once.
+const EXTENSION: usize = 256;
 
 struct Walker<'a> {
     shard: ShardId,
     storage: &'a Storage,
     believed: Believed,
+    memory: Option<&'a Memory>,
 }
 
 impl Walker<'_> {
     async fn walk(&self) -> Result<Verified, RecoveryError> {
         let mut verified = Verified::default();
+        let mut own_epochs = self.memory.map_or_else(Vec::new, |memory| vec![memory.head.id.epoch]);
         loop {
             let after = verified.end.map(|end| end.id);
             let page = self.read(after).await?;
@@ -78,14 +106,33 @@ impl Walker<'_> {
                 return Ok(verified);
             }
             for sealed in page {
-                if let Err(damage) = self.storage.format.open(&sealed) {
-                    self.cut_off_damaged_end(&sealed, damage, verified.end).await?;
-                    return Ok(verified);
-                }
+                let entries = match self.storage.format.open(&sealed) {
+                    Ok(entries) => entries,
+                    Err(damage) => {
+                        self.cut_off_damaged_end(&sealed, damage, verified.end).await?;
+                        return Ok(verified);
+                    }
+                };
+                self.check_owner(&sealed, &entries, &mut own_epochs)?;
                 self.check_seam(&sealed, verified.end)?;
                 verified.goes_on(&sealed, self.believed);
             }
         }
+    }
+
+    /// An owner that goes on meets nobody else's batches after its own: whoever opened a later epoch has
+    /// the shard now.
+    fn check_owner(&self, sealed: &Sealed, entries: &[Entry], own_epochs: &mut Vec<Epoch>) -> Result<(), RecoveryError> {
+        let Some(memory) = self.memory.filter(|memory| sealed.id > memory.head.id) else { return Ok(()) };
+        if own_epochs.contains(&sealed.id.epoch) {
+            return Ok(());
+        }
+        let opened = entries.iter().any(|entry| matches!(entry, Entry::EpochOpened { owner, .. } if *owner == memory.owner));
+        if !opened {
+            return Err(RecoveryError::Fenced { shard: self.shard });
+        }
+        own_epochs.push(sealed.id.epoch);
+        Ok(())
     }
 
     /// A batch must follow the one before it, and agree with the tables' cursor where they meet.
@@ -144,10 +191,10 @@ impl Walker<'_> {
     /// The journal is a prefix of the archive: it gets the rest under the original ids.
     async fn complete_from_archive(&self, verified: &mut Verified) -> Result<(), RecoveryError> {
         let shard = self.shard;
-        let mut added = 0_usize;
+        let mut added = self.begin_at_cursor(verified).await?;
         loop {
             let after = verified.end.map(|end| end.id);
-            let batches = self.storage.tables.archived(shard, after, 256).await.map_err(|error| self.failed(error))?;
+            let batches = self.storage.tables.archived(shard, after, EXTENSION).await.map_err(|error| self.failed(error))?;
             let Some(first) = batches.first() else { break };
             let expected = verified.end.unwrap_or_default().hash;
             if first.previous != expected {
@@ -159,6 +206,50 @@ impl Walker<'_> {
         }
         if added > 0 {
             tracing::warn!(%shard, batches = added, "the journal was behind the archive: completed from it");
+        }
+        Ok(())
+    }
+
+    /// Where nothing is left, and the store lets a stream begin anywhere, it begins with the batch at which
+    /// the tables end: what was before is in the archive, and need not come back.
+    async fn begin_at_cursor(&self, verified: &mut Verified) -> Result<usize, RecoveryError> {
+        let (shard, journal) = (self.shard, &self.storage.journal);
+        let Some(cursor) = self.believed.cursor.filter(|_| verified.end.is_none() && journal.begins_anywhere()) else { return Ok(0) };
+        let archived = self.storage.tables.archived_batch(shard, cursor.id).await.map_err(|error| self.failed(error))?;
+        let Some(sealed) = archived.filter(|sealed| sealed.mark() == cursor) else { return Ok(0) };
+        journal.extend(shard, sealed.previous, vec![sealed.clone()]).await.map_err(|error| self.failed(error))?;
+        verified.goes_on(&sealed, self.believed);
+        Ok(1)
+    }
+
+    /// The journal lacks what was acknowledged and what this owner still remembers: it gets that back under
+    /// the original ids. What is remembered nowhere either is named.
+    async fn complete_from_memory(&self, verified: &mut Verified, memory: &Memory) -> Result<(), RecoveryError> {
+        let shard = self.shard;
+        let mut missing = Vec::new();
+        let mut end = verified.end.unwrap_or_default();
+        for sealed in memory.batches.iter().skip_while(|sealed| verified.end.is_some_and(|end| sealed.id <= end.id)) {
+            if sealed.previous != end.hash {
+                break;
+            }
+            end = sealed.mark();
+            missing.push(Sealed::clone(sealed));
+        }
+        let added = missing.len();
+        while !missing.is_empty() {
+            let rest = missing.split_off(missing.len().min(EXTENSION));
+            let before = verified.end.unwrap_or_default().hash;
+            missing.iter().for_each(|sealed| verified.goes_on(sealed, self.believed));
+            self.storage.journal.extend(shard, before, std::mem::replace(&mut missing, rest)).await.map_err(|error| self.failed(error))?;
+        }
+        if added > 0 {
+            tracing::warn!(%shard, batches = added, "the journal lacked acknowledged batches: written back from memory");
+        }
+        if end.id < memory.head.id {
+            tracing::error!(
+                %shard, after = %end.id, up_to = %memory.head.id,
+                "lost: neither the journal, nor the archive, nor this process' memory holds these batches"
+            );
         }
         Ok(())
     }
