@@ -15,7 +15,7 @@ use gavel_engine::{
     routing::engine::Tuning,
 };
 use gavel_persistence::{
-    redis::{Prefix, RedisOptions, RedisStorage},
+    redis::{Address, Prefix, RedisOptions, RedisStorage},
     sqlite::{EmbeddedStorage, OpenOptions},
 };
 use gavel_test_servers::Redis;
@@ -40,7 +40,8 @@ fn tuning() -> Tuning {
 }
 
 async fn start(url: &str, tables: &Path) -> (Engine, EmbeddedStorage) {
-    let options = RedisOptions::new(url, Prefix::try_from("engine").expect("allowed"), SHARDS, Handle::current());
+    let options =
+        RedisOptions::new(Address::try_from(url).expect("a URL"), Prefix::try_from("engine").expect("allowed"), SHARDS, Handle::current());
     let redis = RedisStorage::open(options).await.expect("opens").storage;
     let embedded = EmbeddedStorage::open(tables, OpenOptions::new(SHARDS, Handle::current())).await.expect("opens").storage;
     let engine = Engine::start(redis.ports(embedded.ports().tables), tuning()).await.expect("recovers");
