@@ -3,7 +3,7 @@
 use crate::process::{Kind, Server};
 use std::{
     ffi::OsString,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     ops::{Deref, DerefMut},
     path::{Path, PathBuf},
@@ -37,6 +37,18 @@ impl Redis {
     pub fn tls_only() -> Self {
         let server = Server::start(Config { lines: Vec::new(), tls: true }, make_certificate);
         Self { server, tls: true, credentials: String::new() }
+    }
+
+    /// Gives a command, its words between blanks, as whoever sits before the server might. The first line of the answer.
+    ///
+    /// # Panics
+    /// It does not answer, or wants TLS or a password first.
+    pub fn command(&self, command: &str) -> String {
+        let mut stream = TcpStream::connect(self.server.addr()).expect("it listens");
+        stream.write_all(format!("{command}\r\n").as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).expect("it answers");
+        answer.trim_end().to_owned()
     }
 
     /// As clients want it, with the password if there is one.
