@@ -223,6 +223,9 @@ async fn whoever_opened_a_shard_last_has_it_and_the_other_acknowledges_nothing()
     let problem = not_ready.problem(503, "unavailable");
     assert!(problem["reasons"].to_string().contains("another server has taken it over"), "{problem}");
     alice.error(stale, "unavailable").await;
+    // Its other shards notice too, though nothing happens in them.
+    let all = || rest.get("/health/ready").text.matches("another server has taken it over").count() >= 4;
+    until("every shard to be given up", || all().then_some(()));
 
     let mut bob = second.bidder("bob").await;
     let after = bob.bid(&lot, 300).await;
@@ -231,4 +234,22 @@ async fn whoever_opened_a_shard_last_has_it_and_the_other_acknowledges_nothing()
     assert_eq!(bids.len(), 2, "{bids:?}");
     assert_eq!((&bids[0]["seq"], &bids[1]["seq"]), (&before["seq"], &after["seq"]));
     second.nobody().get("/health/ready").expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_stops_in_good_order_while_redis_is_silent() {
+    let mut rng = Rng::seeded("a_server_stops_in_good_order_while_redis_is_silent");
+    let redis = Redis::durable();
+    let mut server = on(redis.url()).start();
+    let load = Load::start(&server, LOTS, BIDDERS, &mut rng).await;
+    load.goes_on(SOME);
+    let lots = load.lots.clone();
+    let history = load.verified(&server).await;
+    redis.pause();
+    let ended = server.terminate();
+    assert!(ended.status.success() && ended.stderr.contains("stopped"), "{}", ended.stderr);
+    redis.resume();
+    server.restart();
+    assert!(!server.err.text().contains("did not stop cleanly"), "{}", server.err.text());
+    history.verify(&server.rest("root", "admin"), &lots);
 }

@@ -164,3 +164,16 @@ fn lost_tables_are_made_anew_from_a_journal_that_reaches_back() {
     server.log_line("tables.db is missing: it is made anew from the journal");
     server.house().lot(made["id"].as_str().unwrap());
 }
+
+#[test]
+fn a_directory_of_files_moves_to_redis() {
+    let redis = Redis::durable();
+    let mut server = Setup::new().in_files().start();
+    let made = server.house().create(&lot());
+    server.terminate();
+    for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
+        let _ = fs::remove_file(server.dir().join(name));
+    }
+    let moved = Setup::on(server.dir()).in_redis(redis.url()).start();
+    assert_eq!(moved.house().lot(made["id"].as_str().unwrap())["title"], made["title"]);
+}

@@ -44,7 +44,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Instant,
 };
 use tokio::sync::{Notify, oneshot, watch};
@@ -59,6 +59,8 @@ pub(crate) struct Node {
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) meters: Meters,
     pub(crate) tuning: Tuning,
+    /// A shard was found taken over by another server: the others look whether they are too.
+    pub(crate) superseded: AtomicBool,
 }
 
 /// Whether a shard takes requests.
@@ -97,7 +99,7 @@ pub(crate) struct Shard {
     pub(crate) unsaved: RefCell<Unsaved>,
     /// Something was staged.
     pub(crate) staged: Notify,
-    /// What is stored lacks what it should hold.
+    /// What is stored may not be what it should.
     doubted: Cell<bool>,
     pub(super) wallets: Wallets,
     /// Held by a checkpoint or a recovery: neither changes what is stored while the other reads it.
@@ -308,7 +310,7 @@ impl Shard {
         then(&mut self.staging.borrow().uncommitted())
     }
 
-    /// The journal was found without what was acknowledged: the committer recovers the shard.
+    /// The journal may not be what it should: the committer recovers the shard, which looks.
     pub(crate) fn doubt(&self) {
         self.doubted.set(true);
         self.staged.notify_one();

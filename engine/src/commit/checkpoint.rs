@@ -18,7 +18,7 @@ use gavel_domain::{
     ids::{Epoch, LotId},
     shard::batch::BatchId,
 };
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
 /// How often a shard looks whether something is due.
 const LOOK: Duration = Duration::from_millis(500);
@@ -37,6 +37,7 @@ async fn look_after(shard: &Rc<Shard>) {
     let mut look = tokio::time::interval_at(tokio::time::Instant::now() + offset, LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut trimmed = None;
+    let mut looked_at_owner = false;
     while !shard.is_closed() {
         look.tick().await;
         let _undisturbed = shard.upkeep.lock().await;
@@ -44,6 +45,11 @@ async fn look_after(shard: &Rc<Shard>) {
             continue;
         }
         let epoch = shard.epoch().get();
+        // Whoever took one shard has most likely taken all; one that is idle would not notice.
+        if shard.node.superseded.load(Ordering::Relaxed) && !std::mem::replace(&mut looked_at_owner, true) {
+            shard.doubt();
+            continue;
+        }
         shard.replace_dead();
         if let Some(held) = held(shard) {
             shard.evict(held);

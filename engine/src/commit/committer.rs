@@ -20,7 +20,7 @@ use gavel_domain::{ids::Epoch, shard::batch::BatchId};
 use std::{
     cell::RefCell,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -44,7 +44,7 @@ async fn commit_all(shard: &Rc<Shard>) {
     while !shard.is_closed() {
         shard.staged.notified().await;
         if shard.take_doubt() && shard.is_serving() {
-            tracing::error!(shard = %shard.id, "the journal lacks what was acknowledged: the shard is recovered");
+            tracing::error!(shard = %shard.id, "the journal may not be what was acknowledged: the shard is recovered");
             fail_over(shard, None).await;
         }
         while let Some(sealed) = shard.take_batch() {
@@ -116,6 +116,7 @@ async fn come_back_at_last(shard: &Rc<Shard>, sealed: Option<&Arc<Sealed>>, in_f
             }
             Err(error @ RecoveryError::Fenced { .. }) => {
                 shard.close(error.to_string());
+                shard.node.superseded.store(true, Ordering::Relaxed);
                 return false;
             }
             // A late append of our own, or a store that is emptied under us, looks like damage once.

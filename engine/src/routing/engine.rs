@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 use tokio::sync::{oneshot, watch};
@@ -103,6 +103,7 @@ impl Engine {
             backlog: Arc::clone(&backlog),
             meters: Meters::new(),
             tuning: tuning.clone(),
+            superseded: AtomicBool::new(false),
         });
         let cursors = storage.tables.cursors().await.map_err(|error| RecoveryError::Storage { shard: ShardId(0), error })?;
         let cursors: BTreeMap<ShardId, Mark> = cursors.into_iter().collect();

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{runtime::Handle, sync::Mutex};
 
@@ -81,8 +81,10 @@ impl Link {
             build(scripts, &mut pipeline);
             pipeline
         };
+        let started = Instant::now();
         let answers = match self.send(build).await {
-            Err(Fault::Unknown(_)) => self.send(build).await,
+            // Not where nobody answered: who is silent may be so for as long again.
+            Err(Fault::Unknown(_)) if started.elapsed() < self.dialler.response_timeout => self.send(build).await,
             outcome => outcome,
         };
         match answers?.pop() {
