@@ -59,8 +59,12 @@ impl Redis {
         if self.password.is_some() && self.url.has_password() {
             return Err((&["redis", "password"], "redis.url has a password too: give one of them".into()));
         }
+        if self.url.is_sentinel() && self.durability == Durability::Strict {
+            let reason = "Sentinels promote replicas that may lack what was acknowledged: they go with redis.durability = \"relaxed\"";
+            return Err((&["redis", "url"], reason.into()));
+        }
         if self.ca_file.is_some() && !self.url.is_tls() {
-            return Err((&["redis", "ca_file"], "goes with a redis.url that begins with rediss:// only".into()));
+            return Err((&["redis", "ca_file"], "goes with a redis.url that begins with rediss only".into()));
         }
         Ok(())
     }

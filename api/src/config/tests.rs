@@ -183,7 +183,10 @@ fn a_redis_is_told_wrong_by_line_key_and_reason() {
     for key in ["connect_timeout_ms", "request_timeout_ms", "bulk_timeout_ms"] {
         refused_file(&format!("[redis]\n{key} = 0"), &["g.toml:2:", &format!("redis.{key}"), "from 1 to 86400000"]);
     }
-    refused_file("[redis]\nca_file = \"ca.pem\"", &["g.toml:2:11", "redis.ca_file: goes with", "rediss://"]);
+    refused_file("[redis]\nca_file = \"ca.pem\"", &["g.toml:2:11", "redis.ca_file: goes with", "rediss"]);
+    let sentinel = "[redis]\nurl = \"redis+sentinel://h:1,i:2/main\"";
+    refused_file(sentinel, &["g.toml:2:7", "redis.url: Sentinels promote replicas", "\"relaxed\""]);
+    load(Some(&format!("{sentinel}\ndurability = \"relaxed\"")), &[], &Overrides::default()).unwrap();
     refused_env("GAVEL__REDIS__URL", "redis://h:port", &["redis.url", "\"redis://h:port\""]);
     let settings = load(Some("journal.store = \"redis\"\nredis.url = \"rediss://h:1/2\""), &[], &Overrides::default()).unwrap();
     assert_eq!((settings.journal.store, settings.redis.address().is_tls()), (JournalStore::Redis, true));

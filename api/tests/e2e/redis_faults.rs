@@ -253,3 +253,38 @@ async fn a_server_stops_in_good_order_while_redis_is_silent() {
     assert!(!server.err.text().contains("did not stop cleanly"), "{}", server.err.text());
     history.verify(&server.rest("root", "admin"), &lots);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promoted_replica_gets_what_it_lacks_from_the_server_that_lives() {
+    let mut rng = Rng::seeded("a_promoted_replica_gets_what_it_lacks_from_the_server_that_lives");
+    let lines = ["appendonly yes", "appendfsync everysec", "maxmemory-policy noeviction"];
+    let mut master = Redis::with(&lines);
+    let between = Proxy::before(master.addr()).await;
+    let replica_of = between.instead_of(master.addr(), &format!("replicaof {}", master.addr())).replace(':', " ");
+    let replica = Redis::with(&[&lines[..], &[&replica_of]].concat());
+    let sentinel = Redis::sentinel(&master, "main");
+    until("Sentinel to know the replica", || (sentinel.command("SENTINEL CKQUORUM main").starts_with("+OK")).then_some(()));
+    until("the replica to follow", || (replica.command("SET probe 1").starts_with("-READONLY")).then_some(()));
+    until("Sentinel to see the replica", || (sentinel.command("SENTINEL REPLICAS main") == "*1").then_some(()));
+
+    let url = format!("redis+sentinel://{}/main", sentinel.addr());
+    let mut server = on(url).env("GAVEL__REDIS__DURABILITY", "relaxed").start();
+    server.log_line("appendfsync is everysec");
+    let load = Load::start(&server, LOTS, BIDDERS, &mut rng).await;
+    load.goes_on(SOME);
+    // What is acknowledged from here on never reaches the replica.
+    between.replies(Flow::Stall);
+    load.goes_on(SOME);
+    master.kill9();
+    between.cut();
+    load.goes_on(SOME);
+    let lots = load.lots.clone();
+    let history = load.verified(&server).await;
+    ready_again(&server);
+    let log = server.err.text();
+    let completed = ["completed from it", "written back from memory"].iter().map(|words| log.matches(words).count()).sum::<usize>();
+    assert!(completed > 0, "the replica lacked something: {log}");
+    server.restart();
+    history.verify(&server.rest("root", "admin"), &lots);
+    assert_ne!(replica.command("DBSIZE"), ":0");
+}

@@ -94,6 +94,19 @@ fn a_replica_is_refused() {
 }
 
 #[test]
+fn a_sentinel_that_knows_no_such_master_is_named() {
+    let master = Redis::durable();
+    let mut sentinel = Redis::sentinel(&master, "main");
+    let address = sentinel.addr().to_string();
+    let on = |name: &str| on(&format!("redis+sentinel://{address}/{name}")).env("GAVEL__REDIS__DURABILITY", "relaxed");
+    refused(on("other"), &[&address, "knows no master \"other\""]);
+    let server = on("main").start();
+    server.house().create(&lot());
+    sentinel.stop();
+    refused(on("main"), &[&address, "refused"]);
+}
+
+#[test]
 fn a_wrong_address_is_a_mistake() {
     let finished = on("localhost:6379").refused();
     one_line(&finished, &["GAVEL__REDIS__URL", "redis.url", "redis://host:port"]);

@@ -6,12 +6,24 @@ use std::fmt;
 /// What stands in the place of a password.
 const MASK: &str = "********";
 
-/// `redis://[user:password@]host:port[/database]`, or `rediss://` for TLS.
+/// `redis://[user:password@]host:port[/database]`, or
+/// `redis+sentinel://[user:password@]host:port[,host:port …]/master[/database]`, which names Sentinels and what they
+/// call the master; user and password are the master's. `rediss` in place of `redis`: with TLS.
 #[derive(Clone)]
 pub struct Address {
+    /// With the credentials. Of Sentinels: their master, once its host and port are known.
     info: ConnectionInfo,
+    sentinels: Option<Sentinels>,
     /// As given, without the password.
     shown: String,
+}
+
+/// Who knows where the master is.
+#[derive(Clone)]
+pub(super) struct Sentinels {
+    pub(super) each: Vec<ConnectionInfo>,
+    /// What they call it.
+    pub(super) master: String,
 }
 
 /// Not a URL of a Redis.
@@ -23,11 +35,25 @@ impl TryFrom<&str> for Address {
     type Error = BadAddress;
 
     fn try_from(text: &str) -> Result<Self, BadAddress> {
-        if !["redis://", "rediss://"].iter().any(|scheme| text.starts_with(scheme)) {
-            return Err(BadAddress);
-        }
-        let info = text.into_connection_info().map_err(|_| BadAddress)?;
-        Ok(Self { info, shown: masked(text) })
+        let (scheme, rest) = text.split_once("://").ok_or(BadAddress)?;
+        let parsed = |text: &str| text.into_connection_info().map_err(|_| BadAddress);
+        let (info, sentinels) = match (scheme, scheme.strip_suffix("+sentinel")) {
+            ("redis" | "rediss", _) => (parsed(text)?, None),
+            (_, Some(scheme @ ("redis" | "rediss"))) => {
+                let (user, place) = rest.rsplit_once('@').map_or(("", rest), |(user, place)| (&rest[..=user.len()], place));
+                let (hosts, path) = place.split_once('/').ok_or(BadAddress)?;
+                let (master, database) = path.split_once('/').unwrap_or((path, ""));
+                let each = hosts.split(',').map(|host| parsed(&format!("{scheme}://{host}"))).collect::<Result<Vec<_>, _>>()?;
+                let first = hosts.split(',').next().unwrap_or_default();
+                let info = parsed(&format!("{scheme}://{user}{first}/{database}"))?;
+                if master.is_empty() {
+                    return Err(BadAddress);
+                }
+                (info, Some(Sentinels { each, master: master.to_owned() }))
+            }
+            _ => return Err(BadAddress),
+        };
+        Ok(Self { info, sentinels, shown: masked(text) })
     }
 }
 
@@ -51,8 +77,29 @@ impl Address {
         matches!(self.info.addr(), ConnectionAddr::TcpTls { .. })
     }
 
+    /// Whether Sentinels say where it is.
+    #[must_use]
+    pub const fn is_sentinel(&self) -> bool {
+        self.sentinels.is_some()
+    }
+
+    pub(super) const fn sentinels(&self) -> Option<&Sentinels> {
+        self.sentinels.as_ref()
+    }
+
     pub(super) fn info(&self) -> ConnectionInfo {
         self.info.clone()
+    }
+
+    /// What people call it.
+    pub(super) fn server(&self) -> String {
+        match &self.sentinels {
+            None => self.info.addr().to_string(),
+            Some(sentinels) => {
+                let each: Vec<String> = sentinels.each.iter().map(|sentinel| sentinel.addr().to_string()).collect();
+                format!("{} (master {:?} of these Sentinels)", each.join(","), sentinels.master)
+            }
+        }
     }
 }
 
@@ -100,6 +147,21 @@ mod tests {
         assert!(!given.has_password());
         let with = given.with_password("horse");
         assert!(with.has_password() && !format!("{with} {with:?}").contains("horse"));
+    }
+
+    #[test]
+    fn sentinels_are_named_with_their_master() {
+        let given = "redis+sentinel://ann:horse@h:1,i:2/main/3";
+        let address = Address::try_from(given).expect("a URL");
+        assert_eq!(address.to_string(), "redis+sentinel://ann:********@h:1,i:2/main/3");
+        assert_eq!(address.server(), "h:1,i:2 (master \"main\" of these Sentinels)");
+        let settings = address.info.redis_settings();
+        assert_eq!((settings.username(), settings.password(), settings.db()), (Some("ann"), Some("horse"), 3));
+        assert!(address.is_sentinel() && !address.is_tls());
+        assert!(Address::try_from("rediss+sentinel://h:1/main").expect("a URL").is_tls());
+        for wrong in ["redis+sentinel://h:1", "redis+sentinel://h:1/", "redis+sentinel:///main", "redis+sentinel://h:x/main"] {
+            assert_eq!(Address::try_from(wrong).map(|address| address.to_string()), Err(BadAddress), "{wrong}");
+        }
     }
 
     #[test]

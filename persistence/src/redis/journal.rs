@@ -73,6 +73,8 @@ impl Journal for RedisJournal {
             let operation = || format!("appending batch {} of shard {}", batch.id, batch.shard);
             match writer.write(Write::Append(Arc::clone(&batch))).await {
                 Ok(Value::Int(-1)) => {
+                    // What is read next must be read where this was refused.
+                    reader.hang_up().await;
                     put_back(&reader, &prefix, &meta).await;
                     Err(AppendError::Mismatch)
                 }

@@ -14,6 +14,7 @@ mod link;
 mod open;
 mod opening;
 mod scripts;
+mod sentinel;
 mod snapshots;
 mod writer;
 

@@ -2,19 +2,20 @@
 
 use super::{
     RedisStorage,
-    address::{Address, BadAddress},
+    address::{Address, Sentinels},
     checks::Durability,
     fault::Fault,
     journal::{Kept, RedisJournal, count},
     keys::Prefix,
-    link::{Dialler, Link},
+    link::{Dialler, Link, Target},
     opening::Opening,
+    sentinel::{Master, client},
     snapshots::RedisSnapshots,
     writer::Writer,
 };
 use crate::record::RecordFormat;
 use gavel_domain::ids::ShardId;
-use redis::{Client, ProtocolVersion, TlsCertificates, aio::MultiplexedConnection};
+use redis::{ConnectionInfo, ProtocolVersion, RedisError, aio::MultiplexedConnection};
 use std::{sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
@@ -83,9 +84,6 @@ pub struct Opened {
 /// Why the data was not opened. Nothing in it was changed. Texts name the server, never a password.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// One that the client can't use.
-    #[error(transparent)]
-    BadUrl(#[from] BadAddress),
     /// Outside 1 to 4,096.
     #[error("{0} shards: from 1 to 4096 are possible")]
     BadShardCount(u16),
@@ -195,18 +193,9 @@ impl RedisStorage {
         if !(1..=4096).contains(&options.shards) {
             return Err(OpenError::BadShardCount(options.shards));
         }
-        let info = options.address.info();
-        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let tcp = info.tcp_settings().clone().set_nodelay(true);
-        let info = info.set_redis_settings(settings).set_tcp_settings(tcp);
-        let opening = Opening { server: info.addr().to_string(), tls: options.address.is_tls() };
-        let client = match options.root_certificates.clone() {
-            None => Client::open(info).map_err(|_| BadAddress)?,
-            root_cert => Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
-                .map_err(|e| OpenError::Tls { server: opening.server.clone(), reason: e.to_string() })?,
-        };
+        let opening = Opening { server: options.address.server(), tls: options.address.is_tls() };
         let dialler = Dialler {
-            client,
+            target: target(&options).map_err(|e| opening.not_connected(&e))?,
             connect_timeout: options.connect_timeout,
             response_timeout: options.response_timeout,
             runtime: options.runtime.clone(),
@@ -217,6 +206,22 @@ impl RedisStorage {
         let meta = opening.meta(&mut conn, &options.prefix).await?;
         Ok(Found { opening, conn, dialler, options, meta, warnings })
     }
+}
+
+/// Whom to call, and with which settings.
+fn target(options: &RedisOptions) -> Result<Target, RedisError> {
+    let ours = |info: ConnectionInfo| {
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let tcp = info.tcp_settings().clone().set_nodelay(true);
+        info.set_redis_settings(settings).set_tcp_settings(tcp)
+    };
+    let certificates = &options.root_certificates;
+    let info = ours(options.address.info());
+    let Some(Sentinels { each, master }) = options.address.sentinels() else {
+        return client(info, certificates.clone()).map(|client| Target::Server(Box::new(client)));
+    };
+    let sentinels = each.iter().map(|sentinel| client(sentinel.clone(), certificates.clone())).collect::<Result<_, _>>()?;
+    Ok(Target::Sentinels(Arc::new(Master { name: master.clone(), sentinels, info, root_certificates: certificates.clone() })))
 }
 
 impl Found {

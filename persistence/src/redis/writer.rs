@@ -7,7 +7,7 @@
 use super::{
     fault::Fault,
     keys::{Prefix, entry_id},
-    link::{Dialler, send_with_scripts},
+    link::{Dialler, is_demoted, send_with_scripts},
     scripts::{Script, Scripts},
 };
 use futures_util::FutureExt as _;
@@ -196,7 +196,9 @@ impl Task {
         if answers.len() != round.len() {
             return Err(Fault::Unknown(format!("{} answers to {} commands", answers.len(), round.len())));
         }
-        self.conn = Some(conn);
+        // Who takes no writes is not the master any more: the next round asks for it.
+        let demoted = answers.iter().any(is_demoted);
+        self.conn = Some(conn).filter(|_| !demoted);
         Ok(answers)
     }
 }
