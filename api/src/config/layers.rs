@@ -279,7 +279,7 @@ fn masked(line: &str, before: &str) -> String {
             return format!("{}{key} = ********", &line[..at]);
         }
     }
-    gavel_persistence::redis::masked(line)
+    if line.contains("://") || assigned(line, "url").is_some() { gavel_persistence::redis::masked(line) } else { line.to_owned() }
 }
 
 /// Where a line names a key, by itself or at the end of a dotted one.

@@ -203,6 +203,7 @@ fn a_password_of_redis_is_never_shown() {
     for wrong in [
         "[redis]\nurl = \"redis://:horse@h:port\"",
         "[redis]\nurl = 'redis://:horse@h:1",
+        "[redis]\nurl = \"redis:/:horse@h:1\"",
         "[redis]\npassword = [\"horse\"]",
         "\nredis = { password = [\"horse\"] }",
         "redis.url = \"redis://:mule@h:1\"\nredis.password = \"horse\"",

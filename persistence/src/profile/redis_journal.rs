@@ -49,10 +49,15 @@ pub(super) async fn open(dir: PathBuf, options: RedisOptions, shards: u16) -> Re
         }
     };
     // The note first: who finds its name in Redis must find it here too.
-    let place = Some(tables.name()?);
+    let ours = Meta { data_id, shards, place: Some(tables.name()?) };
     redis.set_shards(shards);
-    let journal = redis.open(Meta { data_id: data_id.clone(), shards, place }).await?;
-    let tables = tables.open(&data_id, shards).await?;
+    let server = redis.server().to_owned();
+    let journal = redis.open(ours.clone()).await?;
+    if journal.meta != ours {
+        // Another one came first, at this very moment.
+        return Err(OpenError::OtherPlace { server, place: journal.meta.place.unwrap_or_default() });
+    }
+    let tables = tables.open(&ours.data_id, shards).await?;
     let ports = journal.storage.ports(tables.port());
     let stores = Stores { ports, journal: "the journal in Redis", open: Open::Apart { _journal: journal.storage, tables } };
     Ok(Opened { stores, shards, found, warnings: journal.warnings })

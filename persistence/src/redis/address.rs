@@ -116,14 +116,18 @@ impl fmt::Debug for Address {
     }
 }
 
-/// A text with what stands between `user:` and `@` masked, whether it is a good URL or not.
+/// A text with what stands between `user:` and `@` masked; where it is no URL, all before the `@`.
 #[must_use]
 pub fn masked(text: &str) -> String {
-    let Some(start) = text.find("://").map(|at| at + 3) else { return text.to_owned() };
     // The last one: a password may hold an @ of its own.
-    let Some(end) = text[start..].rfind('@').map(|at| start + at) else { return text.to_owned() };
-    let user = text[start..end].split(':').next().unwrap_or_default();
-    format!("{}{user}:{MASK}{}", &text[..start], &text[end..])
+    let Some(end) = text.rfind('@') else { return text.to_owned() };
+    match text[..end].find("://").map(|at| at + 3) {
+        Some(start) => {
+            let user = text[start..end].split(':').next().unwrap_or_default();
+            format!("{}{user}:{MASK}{}", &text[..start], &text[end..])
+        }
+        None => format!("{MASK}{}", &text[end..]),
+    }
 }
 
 #[cfg(test)]
@@ -137,6 +141,7 @@ mod tests {
             ("redis://:horse@h:1/2", "redis://:********@h:1/2"),
             ("rediss://ann:horse@h:1", "rediss://ann:********@h:1"),
             ("rediss://ann:ho@rse:x@h:1", "rediss://ann:********@h:1"),
+            ("redis:/ann:horse@h:1", "********@h:1"),
         ] {
             assert_eq!(masked(given), shown);
             if let Ok(address) = Address::try_from(given) {

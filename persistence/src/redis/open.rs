@@ -77,6 +77,8 @@ pub struct Opened {
     pub storage: RedisStorage,
     /// There was none: it is new.
     pub created: bool,
+    /// What stands there now.
+    pub meta: Meta,
     /// What [`Durability::Relaxed`] let in although it can lose acknowledged appends; a line each.
     pub warnings: Vec<String>,
 }
@@ -274,7 +276,7 @@ impl Found {
             .await
             .map_err(|fault| opening.other("counting the journal", &fault))?;
         let prefix = options.prefix;
-        let data_id = settled.data_id.clone();
+        let meta = settled.clone();
         let journal = Arc::new(RedisJournal {
             writer: Writer::spawn(dialler, scripts, prefix.clone()),
             reader: bulk.clone(),
@@ -283,7 +285,7 @@ impl Found {
             meta: Arc::new(settled),
         });
         let snapshots = Arc::new(RedisSnapshots::new(bulk, prefix, options.shards));
-        let storage = RedisStorage { format: Arc::new(RecordFormat), journal, snapshots, data_id };
-        Ok(Opened { storage, created: before.is_none(), warnings })
+        let storage = RedisStorage { format: Arc::new(RecordFormat), journal, snapshots, data_id: meta.data_id.clone() };
+        Ok(Opened { storage, created: before.is_none(), meta, warnings })
     }
 }
