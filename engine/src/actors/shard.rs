@@ -321,10 +321,9 @@ impl Shard {
         self.doubted.take()
     }
 
-    /// Takes up recovered state: from now on this shard serves. `remembered`: batches up to its opening,
-    /// so that the tables need not get them from the journal.
-    pub(crate) fn serve(self: &Rc<Self>, recovered: Recovered, cursor: Option<Mark>, remembered: Vec<Arc<Committed>>) {
-        let Recovered { entities, opened, end, marker, replayed_bytes, useless } = recovered;
+    /// Takes up recovered state: from now on this shard serves.
+    pub(crate) fn serve(self: &Rc<Self>, recovered: Recovered, cursor: Option<Mark>) {
+        let Recovered { entities, opened, tail, end, marker, replayed_bytes, useless } = recovered;
         self.epoch.set(opened.id.epoch);
         self.head.set(opened.mark());
         self.latest.set(entities.latest);
@@ -339,7 +338,7 @@ impl Shard {
             let since = Some(Instant::now());
             Unsaved { lots, wallets, keys: true, gone, useless, bytes: replayed_bytes, since, marker, last_save: 0 }
         };
-        self.node.backlog.reset(self.id, cursor, opened.mark(), remembered);
+        self.node.backlog.reset(self.id, cursor, opened.mark(), tail);
         self.doubted.set(false);
         for (id, lot) in entities.lots {
             self.node.directory.insert(id, lot.created_at());

@@ -146,19 +146,18 @@ async fn come_back(shard: &Rc<Shard>, sealed: Option<&Arc<Sealed>>, in_flight: &
     };
     if let Some(sealed) = sealed.filter(|_| was_written) {
         // As good as acknowledged: it is not lost any more either.
-        remembered.push(decoded(shard, sealed)?);
+        let entries = storage.format.open(sealed).map_err(|damage| RecoveryError::damaged(id, sealed.id, damage))?;
+        remembered.push(Arc::new(Committed { sealed: Arc::clone(sealed), entries, at: Instant::now() }));
     }
     let cursor = cursor_of(shard).await?;
-    let batches = remembered.iter().map(|batch| Arc::clone(&batch.sealed)).collect();
-    let memory = Memory { owner: shard.node.tuning.owner, head: shard.head().get(), batches };
+    let memory = Memory { owner: shard.node.tuning.owner, head: shard.head().get(), batches: remembered };
     let recovered = recover(id, storage, memory.owner, cursor, Some(&memory), shard.node.clock.now()).await?;
     if shard.is_closed() {
         return Ok(()); // meanwhile, for another reason
     }
-    remembered.push(decoded(shard, &recovered.opened)?);
     // No await from here on: nobody meets the recovered state before these outputs have left, and
     // who has one of them finds it in the history.
-    shard.serve(recovered, cursor, remembered);
+    shard.serve(recovered, cursor);
     if let Some(outputs) = in_flight.take().filter(|_| was_written) {
         release(outputs, &shard.node);
     }
@@ -175,11 +174,6 @@ pub(crate) async fn holds(shard: &Rc<Shard>, batch: Mark) -> Result<bool, Recove
     let page = Page { after: Some(before), bytes: 1 };
     let tail = shard.node.storage.journal.read(shard.id, page).await.map_err(|error| RecoveryError::storage(shard.id, error))?;
     Ok(tail.first().is_some_and(|found| found.mark() == batch))
-}
-
-fn decoded(shard: &Rc<Shard>, sealed: &Arc<Sealed>) -> Result<Arc<Committed>, RecoveryError> {
-    let entries = shard.node.storage.format.open(sealed).map_err(|damage| RecoveryError::damaged(shard.id, sealed.id, damage))?;
-    Ok(Arc::new(Committed { sealed: Arc::clone(sealed), entries, at: Instant::now() }))
 }
 
 async fn cursor_of(shard: &Rc<Shard>) -> Result<Option<Mark>, RecoveryError> {

@@ -12,6 +12,7 @@ use crate::{
         journal::AppendError,
         snapshots::{EntityKey, SnapshotSet},
     },
+    projection::backlog::Committed,
     tail::Tail,
 };
 use gavel_domain::{
@@ -22,13 +23,15 @@ use gavel_domain::{
     },
     time::Timestamp,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 /// A shard that is ready to go on.
 pub(crate) struct Recovered {
     pub(crate) entities: Entities,
     /// The batch that opened the new epoch, as it is in the journal.
     pub(crate) opened: Arc<Sealed>,
+    /// What leads from the tables' end to it, itself included, as far as that may be kept.
+    pub(crate) tail: Vec<Arc<Committed>>,
     /// The last batch before it: what happened to these lots is in the journal up to here.
     pub(crate) end: BatchId,
     /// Where the snapshots stand.
@@ -72,13 +75,16 @@ pub(crate) async fn recover(
         Err(AppendError::Refused(error) | AppendError::Unknown(error)) => return Err(reader.failed(error)),
     }
     entities.latest = at;
+    let mut tail = verified.tail;
+    tail.push(Arc::new(Committed { sealed: Arc::clone(&opened), entries: opening, at: Instant::now() }));
+    let tail = tail.batches;
     let lives = |key: &EntityKey| match key {
         EntityKey::Lot(lot) => entities.lots.contains_key(lot),
         EntityKey::Wallet(bidder) => entities.wallets.contains_key(bidder),
         EntityKey::Keys => true,
     };
     let useless = useless.map(|keys| keys.into_iter().filter(|key| !lives(key)).collect());
-    Ok(Recovered { entities, opened, end: end.id, marker, replayed_bytes, useless })
+    Ok(Recovered { entities, opened, tail, end: end.id, marker, replayed_bytes, useless })
 }
 
 /// Above every epoch seen, and above every one a lost store may have seen: no owner opens two within

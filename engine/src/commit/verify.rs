@@ -9,15 +9,16 @@ use crate::{
         format::{Damage, Digest, Mark, Sealed},
         journal::Page,
     },
+    projection::backlog::Committed,
 };
 use gavel_domain::{
     ids::{Epoch, OwnerId, ShardId},
     shard::batch::{BatchId, Entry},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 /// A journal that is whole from its first kept batch to its end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Verified {
     /// The digest before the first kept batch; none where the journal is empty.
     pub(crate) first_previous: Option<Digest>,
@@ -26,6 +27,33 @@ pub(crate) struct Verified {
     /// The snapshots' marker is a place of this journal, or the one just before it.
     pub(crate) holds_marker: bool,
     holds_cursor: bool,
+    /// The batches after the tables' end, as far as they may be kept.
+    pub(crate) tail: Kept,
+}
+
+/// Batches after a place, in order; all of them or, beyond a bound, none.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) batches: Vec<Arc<Committed>>,
+    /// Bytes that may still come.
+    left: usize,
+}
+
+impl Kept {
+    /// Up to so many bytes.
+    const fn up_to(bytes: usize) -> Self {
+        Self { batches: Vec::new(), left: bytes }
+    }
+
+    pub(crate) fn push(&mut self, batch: Arc<Committed>) {
+        match self.left.checked_sub(batch.sealed.bytes.len()) {
+            Some(left) => {
+                self.left = left;
+                self.batches.push(batch);
+            }
+            None => *self = Self::up_to(0),
+        }
+    }
 }
 
 /// Places that others believe to be in a journal.
@@ -45,10 +73,25 @@ pub(crate) struct Memory {
     /// The last batch that was acknowledged.
     pub(crate) head: Mark,
     /// Acknowledged batches after the tables' end, in order, as far as they are in memory.
-    pub(crate) batches: Vec<Arc<Sealed>>,
+    pub(crate) batches: Vec<Arc<Committed>>,
 }
 
 impl Verified {
+    /// Of nothing yet. An owner that goes on may keep what it had in memory anyway; while all shards of a
+    /// process start, each may keep little.
+    fn beginning(goes_on: bool) -> Self {
+        let tail = Kept::up_to(if goes_on { limits::BACKLOG_BYTES } else { limits::START_TAIL_BYTES });
+        Self { first_previous: None, end: None, holds_marker: false, holds_cursor: false, tail }
+    }
+
+    /// One batch further, in the tables or not.
+    fn takes(&mut self, batch: Arc<Committed>, believed: Believed) {
+        self.goes_on(&batch.sealed, believed);
+        if believed.cursor.is_none_or(|cursor| batch.sealed.id > cursor.id) {
+            self.tail.push(batch);
+        }
+    }
+
     /// One batch further.
     fn goes_on(&mut self, sealed: &Sealed, believed: Believed) {
         let is_first = self.end.is_none();
@@ -97,7 +140,7 @@ struct Walker<'a> {
 
 impl Walker<'_> {
     async fn walk(&self) -> Result<Verified, RecoveryError> {
-        let mut verified = Verified::default();
+        let mut verified = Verified::beginning(self.memory.is_some());
         let mut own_epochs = self.memory.map_or_else(Vec::new, |memory| vec![memory.head.id.epoch]);
         loop {
             let after = verified.end.map(|end| end.id);
@@ -115,7 +158,7 @@ impl Walker<'_> {
                 };
                 self.check_owner(&sealed, &entries, &mut own_epochs)?;
                 self.check_seam(&sealed, verified.end)?;
-                verified.goes_on(&sealed, self.believed);
+                verified.takes(Arc::new(Committed { sealed: Arc::new(sealed), entries, at: Instant::now() }), self.believed);
             }
         }
     }
@@ -228,19 +271,19 @@ impl Walker<'_> {
         let shard = self.shard;
         let mut missing = Vec::new();
         let mut end = verified.end.unwrap_or_default();
-        for sealed in memory.batches.iter().skip_while(|sealed| verified.end.is_some_and(|end| sealed.id <= end.id)) {
-            if sealed.previous != end.hash {
+        for batch in memory.batches.iter().skip_while(|batch| verified.end.is_some_and(|end| batch.sealed.id <= end.id)) {
+            if batch.sealed.previous != end.hash {
                 break;
             }
-            end = sealed.mark();
-            missing.push(Sealed::clone(sealed));
+            end = batch.sealed.mark();
+            missing.push(batch);
         }
         let added = missing.len();
-        while !missing.is_empty() {
-            let rest = missing.split_off(missing.len().min(EXTENSION));
+        for part in missing.chunks(EXTENSION) {
             let before = verified.end.unwrap_or_default().hash;
-            missing.iter().for_each(|sealed| verified.goes_on(sealed, self.believed));
-            self.storage.journal.extend(shard, before, std::mem::replace(&mut missing, rest)).await.map_err(|error| self.failed(error))?;
+            let batches = part.iter().map(|batch| Sealed::clone(&batch.sealed)).collect();
+            self.storage.journal.extend(shard, before, batches).await.map_err(|error| self.failed(error))?;
+            part.iter().for_each(|batch| verified.takes(Arc::clone(batch), self.believed));
         }
         if added > 0 {
             tracing::warn!(%shard, batches = added, "the journal lacked acknowledged batches: written back from memory");
