@@ -322,8 +322,8 @@ impl Shard {
     }
 
     /// Takes up recovered state: from now on this shard serves.
-    pub(crate) fn serve(self: &Rc<Self>, recovered: Recovered, cursor: Option<Mark>) {
-        let Recovered { entities, opened, tail, end, marker, replayed_bytes, useless } = recovered;
+    pub(crate) fn serve(self: &Rc<Self>, recovered: Recovered) {
+        let Recovered { entities, opened, cursor, tail, end, marker, replayed_bytes, useless } = recovered;
         self.epoch.set(opened.id.epoch);
         self.head.set(opened.mark());
         self.latest.set(entities.latest);

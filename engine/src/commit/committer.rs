@@ -157,7 +157,7 @@ async fn come_back(shard: &Rc<Shard>, sealed: Option<&Arc<Sealed>>, in_flight: &
     }
     // No await from here on: nobody meets the recovered state before these outputs have left, and
     // who has one of them finds it in the history.
-    shard.serve(recovered, cursor);
+    shard.serve(recovered);
     if let Some(outputs) = in_flight.take().filter(|_| was_written) {
         release(outputs, &shard.node);
     }

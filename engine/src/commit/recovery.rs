@@ -30,7 +30,9 @@ pub(crate) struct Recovered {
     pub(crate) entities: Entities,
     /// The batch that opened the new epoch, as it is in the journal.
     pub(crate) opened: Arc<Sealed>,
-    /// What leads from the tables' end to it, itself included, as far as that may be kept.
+    /// Where the tables end.
+    pub(crate) cursor: Option<Mark>,
+    /// What leads from there to it, itself included, as far as that may be kept.
     pub(crate) tail: Vec<Arc<Committed>>,
     /// The last batch before it: what happened to these lots is in the journal up to here.
     pub(crate) end: BatchId,
@@ -75,7 +77,7 @@ pub(crate) async fn recover(
         Err(AppendError::Refused(error) | AppendError::Unknown(error)) => return Err(reader.failed(error)),
     }
     entities.latest = at;
-    let mut tail = verified.tail;
+    let (cursor, mut tail) = (verified.cursor, verified.tail);
     tail.push(Arc::new(Committed { sealed: Arc::clone(&opened), entries: opening, at: Instant::now() }));
     let tail = tail.batches;
     let lives = |key: &EntityKey| match key {
@@ -84,7 +86,7 @@ pub(crate) async fn recover(
         EntityKey::Keys => true,
     };
     let useless = useless.map(|keys| keys.into_iter().filter(|key| !lives(key)).collect());
-    Ok(Recovered { entities, opened, tail, end: end.id, marker, replayed_bytes, useless })
+    Ok(Recovered { entities, opened, cursor, tail, end: end.id, marker, replayed_bytes, useless })
 }
 
 /// Above every epoch seen, and above every one a lost store may have seen: no owner opens two within

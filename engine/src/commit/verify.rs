@@ -27,7 +27,9 @@ pub(crate) struct Verified {
     /// The snapshots' marker is a place of this journal, or the one just before it.
     pub(crate) holds_marker: bool,
     holds_cursor: bool,
-    /// The batches after the tables' end, as far as they may be kept.
+    /// Where the tables end, as far as is known: what is in the archive is in all of them.
+    pub(crate) cursor: Option<Mark>,
+    /// The batches after that, as far as they may be kept.
     pub(crate) tail: Kept,
 }
 
@@ -79,15 +81,15 @@ pub(crate) struct Memory {
 impl Verified {
     /// Of nothing yet. An owner that goes on may keep what it had in memory anyway; while all shards of a
     /// process start, each may keep little.
-    fn beginning(goes_on: bool) -> Self {
+    fn beginning(cursor: Option<Mark>, goes_on: bool) -> Self {
         let tail = Kept::up_to(if goes_on { limits::BACKLOG_BYTES } else { limits::START_TAIL_BYTES });
-        Self { first_previous: None, end: None, holds_marker: false, holds_cursor: false, tail }
+        Self { first_previous: None, end: None, holds_marker: false, holds_cursor: false, cursor, tail }
     }
 
     /// One batch further, in the tables or not.
     fn takes(&mut self, batch: Arc<Committed>, believed: Believed) {
         self.goes_on(&batch.sealed, believed);
-        if believed.cursor.is_none_or(|cursor| batch.sealed.id > cursor.id) {
+        if self.cursor.is_none_or(|cursor| batch.sealed.id > cursor.id) {
             self.tail.push(batch);
         }
     }
@@ -140,7 +142,7 @@ struct Walker<'a> {
 
 impl Walker<'_> {
     async fn walk(&self) -> Result<Verified, RecoveryError> {
-        let mut verified = Verified::beginning(self.memory.is_some());
+        let mut verified = Verified::beginning(self.believed.cursor, self.memory.is_some());
         let mut own_epochs = self.memory.map_or_else(Vec::new, |memory| vec![memory.head.id.epoch]);
         loop {
             let after = verified.end.map(|end| end.id);
@@ -246,6 +248,8 @@ impl Walker<'_> {
             self.storage.journal.extend(shard, expected, batches.clone()).await.map_err(|error| self.failed(error))?;
             added += batches.len();
             batches.iter().for_each(|sealed| verified.goes_on(sealed, self.believed));
+            // The projector may have gone on since the cursor was read.
+            verified.cursor = verified.end.filter(|end| verified.cursor.is_none_or(|cursor| cursor.id < end.id)).or(verified.cursor);
         }
         if added > 0 {
             tracing::warn!(%shard, batches = added, "the journal was behind the archive: completed from it");

@@ -315,7 +315,7 @@ async fn run_arbiter(
         async move {
             let shard = Shard::new(id, Arc::clone(&node));
             match recover(id, &node.storage, node.tuning.owner, cursor, None, node.clock.now()).await {
-                Ok(recovered) => shard.serve(recovered, cursor),
+                Ok(recovered) => shard.serve(recovered),
                 Err(fork @ RecoveryError::Forked { .. }) => shard.close(fork.to_string()),
                 Err(error) => return Err(error),
             }
