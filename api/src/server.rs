@@ -5,7 +5,7 @@
 
 use crate::{
     auth::{Gate, Issuer, IssuerError, Logins, PasswordError, Passwords, Source, TokenKeys},
-    config::Settings,
+    config::{JournalStore, Settings},
     http::{self, Api},
     telemetry::{Metrics, gauges},
     ws::{self, hub::Hub},
@@ -15,8 +15,11 @@ use gavel_domain::ids::OwnerId;
 use gavel_engine::ports::StorageError;
 use gavel_engine::{Engine, routing::engine::Tuning};
 use gavel_persistence::accounts::sqlite::{OpenError as AccountsError, SqliteAccounts};
-use gavel_persistence::sqlite::{EmbeddedStorage, FoundState, OpenError, OpenOptions, Opened};
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use gavel_persistence::{
+    profile::{self, Journal, OpenError, Opened, Stores},
+    redis::RedisOptions,
+};
+use std::{net::SocketAddr, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -29,9 +32,17 @@ const CONNECTIONS: usize = u32::MAX as usize;
 /// Why a server did not start, or ended. One line for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The data directory.
+    /// Journal or tables.
     #[error(transparent)]
     Data(#[from] OpenError),
+    /// Certificates for Redis.
+    #[error("cannot read redis.ca_file {path}: {reason}", path = path.display())]
+    Certificates {
+        /// As configured.
+        path: PathBuf,
+        /// The system's words.
+        reason: std::io::Error,
+    },
     /// The token key.
     #[error(transparent)]
     Key(#[from] crate::auth::KeyError),
@@ -72,7 +83,7 @@ pub struct Server {
     /// Makes tokens.
     pub keys: TokenKeys,
     settings: Settings,
-    storage: EmbeddedStorage,
+    storage: Stores,
     accounts: Arc<SqliteAccounts>,
     following: tokio::task::JoinHandle<()>,
     running: tokio::task::JoinHandle<std::io::Result<()>>,
@@ -85,10 +96,10 @@ pub struct Server {
 /// # Errors
 /// The first thing that is wrong; nothing runs then.
 pub async fn start(settings: Settings, metrics: Metrics) -> Result<Server, ServerError> {
-    let (opened, shards) = open_storage(&settings).await?;
-    report(opened.found);
+    let opened = open_storage(&settings).await?;
+    report(&opened, &settings);
     let keys = TokenKeys::load(&settings)?;
-    let storage = opened.storage;
+    let Opened { stores: storage, shards, .. } = opened;
     let accounts = Arc::new(SqliteAccounts::open(&settings.server.data_dir).await?);
     let passwords = Passwords::start(settings.auth.hash_cost(), settings.auth.password_thread_count())?;
     let logins = Logins::start(Arc::clone(&accounts), keys.clone(), passwords, settings.auth.policy()).await?;
@@ -172,20 +183,40 @@ async fn open_issuer(settings: &Settings) -> Result<Option<Arc<Issuer>>, IssuerE
     Ok(Some(issuer))
 }
 
-/// Opens the data directory. Existing data keeps the number of shards that it was made with.
-async fn open_storage(settings: &Settings) -> Result<(Opened, u16), OpenError> {
-    let asked = u16::try_from(settings.engine.shards).unwrap_or(u16::MAX);
-    let open = |shards| EmbeddedStorage::open(&settings.server.data_dir, OpenOptions::new(shards, tokio::runtime::Handle::current()));
-    match open(asked).await {
-        Err(OpenError::ShardCount { stored, .. }) => {
-            tracing::warn!(configured = asked, stored, "engine.shards is set when data is created: keeping the number it was made with");
-            Ok((open(stored).await?, stored))
-        }
-        opened => Ok((opened?, asked)),
-    }
+/// Opens the stores that are configured.
+async fn open_storage(settings: &Settings) -> Result<Opened, ServerError> {
+    let shards = u16::try_from(settings.engine.shards).unwrap_or(u16::MAX);
+    let runtime = tokio::runtime::Handle::current();
+    let journal = match settings.journal.store {
+        JournalStore::Sqlite => Journal::DataDir,
+        JournalStore::Redis => Journal::Redis(Box::new(redis_options(settings, shards, runtime.clone())?)),
+    };
+    Ok(profile::open(&settings.server.data_dir, journal, shards, runtime).await?)
 }
 
-fn report(found: FoundState) {
+fn redis_options(settings: &Settings, shards: u16, runtime: tokio::runtime::Handle) -> Result<RedisOptions, ServerError> {
+    let redis = &settings.redis;
+    let certificates = |path: &PathBuf| std::fs::read(path).map_err(|reason| ServerError::Certificates { path: path.clone(), reason });
+    Ok(RedisOptions {
+        root_certificates: redis.ca_file.as_ref().map(certificates).transpose()?,
+        durability: redis.durability,
+        connect_timeout: redis.connect_timeout,
+        response_timeout: redis.request_timeout,
+        bulk_timeout: redis.bulk_timeout,
+        ..RedisOptions::new(redis.address(), redis.key_prefix.clone(), shards, runtime)
+    })
+}
+
+/// Says how the data was found.
+fn report(opened: &Opened, settings: &Settings) {
+    let (found, journal) = (opened.found, opened.stores.journal());
+    let (configured, stored) = (settings.engine.shards, opened.shards);
+    if configured != u32::from(stored) {
+        tracing::warn!(configured, stored, "engine.shards is set when data is created: keeping the number it was made with");
+    }
+    for warning in &opened.warnings {
+        tracing::warn!(%warning, "this Redis can lose what it acknowledged");
+    }
     if found.created {
         tracing::info!("new data directory");
     }
@@ -198,7 +229,7 @@ fn report(found: FoundState) {
         );
     }
     if found.lost_journal {
-        tracing::error!("journal.db is missing: it is made anew from the archive; batches that were not archived yet are lost");
+        tracing::error!("{journal} is missing: it is made anew from the archive; batches that were not archived yet are lost");
     }
     if found.rebuilt_tables {
         tracing::warn!("tables.db is missing: it is made anew from the journal");
@@ -222,8 +253,8 @@ impl Server {
             ended = &mut running => return Ok(ended.map_err(std::io::Error::other)??),
             () = told_to_stop() => {}
         }
-        tracing::info!("draining");
         draining.cancel();
+        tracing::info!("draining");
         // Give the sockets their time to leave, but don't wait for nobody.
         let _ = tokio::time::timeout(settings.server.drain + LINGER, ws::all_gone()).await;
         if tokio::time::timeout(settings.server.shutdown, handle.stop(true)).await.is_err() {

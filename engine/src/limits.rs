@@ -21,6 +21,10 @@ pub const BATCH_ENTRIES: usize = 4_096;
 /// shards together, as encoded. Beyond: they are read back from the journal.
 pub const BACKLOG_BYTES: usize = 32 << 20;
 
+/// Bytes of batches that the tables don't hold and that a starting shard keeps from its journal, as encoded.
+/// Beyond: none, they are read again. All shards start at once.
+pub const START_TAIL_BYTES: usize = 512 << 10;
+
 /// Events that a projection takes at once, at least one batch.
 pub const PROJECTION_EVENTS: usize = 4_000;
 

@@ -7,7 +7,7 @@ pub mod conformance;
 use conformance::Backend;
 use gavel_engine::ports::{Storage, tables::Tables};
 use gavel_persistence::{
-    redis::{Prefix, RedisOptions, RedisStorage},
+    redis::{Address, Prefix, RedisOptions, RedisStorage},
     sqlite::{EmbeddedStorage, OpenOptions},
 };
 use gavel_test_servers::Redis as Server;
@@ -36,7 +36,10 @@ impl Aside {
 
 async fn open(url: &str) -> RedisStorage {
     let prefix = Prefix::try_from("conformance").expect("allowed");
-    RedisStorage::open(RedisOptions::new(url, prefix, 64, Handle::current())).await.expect("opens").storage
+    RedisStorage::open(RedisOptions::new(Address::try_from(url).expect("a URL"), prefix, 64, Handle::current()))
+        .await
+        .expect("opens")
+        .storage
 }
 
 impl Backend for Redis {

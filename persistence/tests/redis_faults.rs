@@ -13,7 +13,7 @@ use gavel_engine::ports::{
     snapshots::{EntityKey, SnapshotSet},
 };
 use gavel_persistence::{
-    redis::{Durability, OpenError, Opened, Prefix, RedisOptions, RedisStorage},
+    redis::{Address, BadAddress, Durability, OpenError, Opened, Prefix, RedisOptions, RedisStorage},
     sqlite::{EmbeddedStorage, OpenOptions},
 };
 use gavel_test_servers::{Flow, Proxy, Redis};
@@ -27,7 +27,7 @@ use tokio::{
 };
 
 fn options(url: &str) -> RedisOptions {
-    RedisOptions::new(url, Prefix::try_from("faults").expect("allowed"), 64, Handle::current())
+    RedisOptions::new(Address::try_from(url).expect("a URL"), Prefix::try_from("faults").expect("allowed"), 64, Handle::current())
 }
 
 async fn refusal(options: RedisOptions) -> OpenError {
@@ -253,6 +253,53 @@ async fn a_flushed_server_is_a_mismatch_and_lost_scripts_are_not() {
 }
 
 #[tokio::test]
+async fn an_emptied_server_is_described_again_and_takes_no_half_snapshots() {
+    let server = Redis::durable();
+    let node = Node::open(options(&server.url())).await;
+    let id = server.command("HGET gavel:{faults}:meta data_id");
+    let batches = node.grow(0, 7, Digest::default(), 3).await;
+    let saved = SnapshotSet { marker: batches[2].mark(), entities: vec![(EntityKey::Keys, b"all".to_vec())] };
+    let snapshots = &node.ports.snapshots;
+    snapshots.save(ShardId(0), saved.clone(), vec![]).await.expect("saved");
+    assert_eq!(server.command("FLUSHALL"), "+OK");
+    let error = snapshots.save(ShardId(0), saved.clone(), vec![]).await.expect_err("what changed alone is no snapshot");
+    assert!(error.reason.contains("is gone"), "{error}");
+    mismatch(&node.append(&node.batches(0, 8, batches[2].hash, 1)[0]).await);
+    assert_eq!(server.command("HGET gavel:{faults}:meta data_id"), id);
+    assert_eq!(server.command("HGET gavel:{faults}:meta shards"), "$2");
+
+    // Who has looked and found nothing saves all.
+    assert_eq!(snapshots.load(ShardId(0)).await.expect("readable"), None);
+    snapshots.save(ShardId(0), saved.clone(), vec![]).await.expect("saved");
+    assert_eq!(snapshots.load(ShardId(0)).await.expect("readable"), Some(saved));
+    // A stream that holds nothing begins anywhere, one that holds something does not.
+    let journal = &node.ports.journal;
+    journal.extend(ShardId(0), batches[0].hash, plain(&batches[1..])).await.expect("it is empty");
+    assert_eq!(node.all(0).await, plain(&batches[1..]));
+    assert_eq!(journal.kept_bytes(), batches[1..].iter().map(|batch| batch.bytes.len() as u64).sum::<u64>());
+    journal.extend(ShardId(0), batches[0].hash, plain(&batches[1..])).await.expect_err("it is not any more");
+    node.grow(0, 8, batches[2].hash, 1).await;
+}
+
+#[tokio::test]
+async fn who_waits_for_its_turn_before_a_silent_server_is_answered_in_time_too() {
+    let server = Redis::durable();
+    let (response_timeout, connect_timeout) = (Duration::from_millis(50), Duration::from_secs(3600));
+    let node = Node::open(RedisOptions { response_timeout, connect_timeout, ..options(&server.url()) }).await;
+    let batches: Vec<_> = (0..4).map(|shard| node.batches(shard, 7, Digest::default(), 2)).collect();
+    for shard in &batches {
+        node.append(&shard[0]).await.expect("appended");
+    }
+    server.pause();
+    let in_turn = async {
+        for shard in &batches {
+            unknown(&node.append(&shard[1]).await);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), in_turn).await.expect("not after the connection's timeout");
+}
+
+#[tokio::test]
 async fn an_older_epoch_is_refused_whatever_it_believes() {
     let server = Redis::durable();
     let (old, new) = (Node::open(options(&server.url())).await, Node::open(options(&server.url())).await);
@@ -399,7 +446,7 @@ async fn passwords_are_checked_and_never_told() {
         assert!(error.to_string().contains(&server.addr().to_string()) && !format!("{error} {error:?}").contains("horse"), "{error}");
     }
     assert!(!format!("{:?}", options(&server.url())).contains("horse"));
-    assert!(matches!(refusal(options("not a url")).await, OpenError::BadUrl));
+    assert_eq!(Address::try_from("not a url").map(|address| address.to_string()), Err(BadAddress));
 }
 
 #[tokio::test]

@@ -47,6 +47,7 @@ impl From<ServerError> for CliError {
         match error {
             ServerError::Key(error) => Self::from(error),
             ServerError::Issuer(error) => Self::Mistake(error.to_string()),
+            error @ ServerError::Certificates { .. } => Self::Mistake(error.to_string()),
             other => Self::Failed(other.to_string()),
         }
     }

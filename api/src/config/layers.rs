@@ -267,12 +267,24 @@ fn line_of(file: &str, text: &str, offset: usize) -> Place {
     }
 }
 
-/// A line that sets a secret is shown without its value, also in an inline table or over several lines.
+/// A line that sets a secret is shown without its value, also in an inline table or over several lines; a URL without its
+/// password.
 fn masked(line: &str, before: &str) -> String {
     let inside_text = ["\"\"\"", "'''"].iter().any(|quotes| before.matches(quotes).count() % 2 == 1);
-    match line.find("secret") {
-        _ if inside_text => "********".to_owned(),
-        Some(at) => format!("{}secret = ********", &line[..at]),
-        None => line.to_owned(),
+    if inside_text {
+        return "********".to_owned();
     }
+    for key in ["secret", "password"] {
+        if let Some(at) = assigned(line, key) {
+            return format!("{}{key} = ********", &line[..at]);
+        }
+    }
+    if line.contains("://") || assigned(line, "url").is_some() { gavel_persistence::redis::masked(line) } else { line.to_owned() }
+}
+
+/// Where a line names a key, by itself or at the end of a dotted one.
+fn assigned(line: &str, key: &str) -> Option<usize> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let whole = |at: &usize| !line[..*at].ends_with(is_part) && !line[*at + key.len()..].starts_with(is_part);
+    line.match_indices(key).map(|(at, _)| at).find(whole)
 }

@@ -9,13 +9,17 @@ mod auth;
 mod error;
 mod layers;
 mod names;
+mod redis;
 mod settings;
 mod value;
 
 pub use auth::{Auth, TokenAlgorithm};
 pub use error::{ConfigError, Place};
 pub use names::{EnvName, env_names};
-pub use settings::{Access, Anonymous, Currency, Engine, IncrementRow, Journal, Limits, Log, LogFormat, Lots, Metrics, Server, Settings};
+pub use redis::Redis;
+pub use settings::{
+    Access, Anonymous, Currency, Engine, IncrementRow, Journal, JournalStore, Limits, Log, LogFormat, Lots, Metrics, Server, Settings,
+};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

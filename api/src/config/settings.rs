@@ -6,7 +6,7 @@ use super::value::{
     DAY, count_or_off, integer, millis, millis_or_off, optional_path, rate, rate_or_off, show_count_or_off, show_millis,
     show_millis_or_off, show_rate_or_off,
 };
-use super::{Auth, error::Conflict};
+use super::{Auth, Redis, error::Conflict};
 use actix_web::http::Uri;
 use gavel_domain::{
     lot::increments::{Increment, Increments},
@@ -37,6 +37,8 @@ pub struct Settings {
     pub engine: Engine,
     /// `[journal]`
     pub journal: Journal,
+    /// `[redis]`
+    pub redis: Redis,
     /// `[limits]`
     pub limits: Limits,
     /// `[access]`
@@ -101,13 +103,25 @@ pub struct Engine {
     pub evict_after: Option<Duration>,
 }
 
-/// The journal's bound.
+/// Where the journal is, and its bound.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, expecting = "a section of keys")]
 pub struct Journal {
+    /// Where journal and snapshots are.
+    pub store: JournalStore,
     /// Bytes waiting for the tables beyond which new bids are `overloaded`; at least 1 MiB.
     #[serde(deserialize_with = "integer::<1_048_576, 9_223_372_036_854_775_807, _, _>")]
     pub max_bytes: u64,
+}
+
+/// Where journal and snapshots are.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum JournalStore {
+    /// A file in the data directory.
+    Sqlite,
+    /// `[redis]`.
+    Redis,
 }
 
 /// Bounds of what a client may do; none = no such bound.
@@ -270,7 +284,8 @@ impl Settings {
 
     /// What no value can say alone; the path is the key to point at.
     pub(super) fn check(&self) -> Result<(), Conflict> {
-        self.auth.check()
+        self.auth.check()?;
+        self.redis.check()
     }
 }
 

@@ -174,6 +174,48 @@ fn secrets_are_never_shown() {
 }
 
 #[test]
+fn a_redis_is_told_wrong_by_line_key_and_reason() {
+    refused_file("[journal]\nstore = \"files\"", &["g.toml:2:9", "journal.store: unknown variant `files`", "`sqlite` or `redis`"]);
+    refused_file("[redis]\nurl = \"localhost:6379\"", &["g.toml:2:7", "redis.url: expected redis://host:port", "\"localhost:6379\""]);
+    refused_file("[redis]\nurl = 6379", &["g.toml:2:7", "redis.url: expected a text"]);
+    refused_file("[redis]\nkey_prefix = \"a:b\"", &["g.toml:2:14", "redis.key_prefix: a prefix of keys has 1 to 64 letters", "\"a:b\""]);
+    refused_file("[redis]\ndurability = \"lax\"", &["g.toml:2:14", "redis.durability: unknown variant `lax`", "`strict` or `relaxed`"]);
+    for key in ["connect_timeout_ms", "request_timeout_ms", "bulk_timeout_ms"] {
+        refused_file(&format!("[redis]\n{key} = 0"), &["g.toml:2:", &format!("redis.{key}"), "from 1 to 86400000"]);
+    }
+    refused_file("[redis]\nca_file = \"ca.pem\"", &["g.toml:2:11", "redis.ca_file: goes with", "rediss"]);
+    let sentinel = "[redis]\nurl = \"redis+sentinel://h:1,i:2/main\"";
+    refused_file(sentinel, &["g.toml:2:7", "redis.url: Sentinels promote replicas", "\"relaxed\""]);
+    load(Some(&format!("{sentinel}\ndurability = \"relaxed\"")), &[], &Overrides::default()).unwrap();
+    refused_env("GAVEL__REDIS__URL", "redis://h:port", &["redis.url", "\"redis://h:port\""]);
+    let settings = load(Some("journal.store = \"redis\"\nredis.url = \"rediss://h:1/2\""), &[], &Overrides::default()).unwrap();
+    assert_eq!((settings.journal.store, settings.redis.address().is_tls()), (JournalStore::Redis, true));
+}
+
+#[test]
+fn a_password_of_redis_is_never_shown() {
+    let settings = load(Some("[redis]\nurl = \"redis://ann:horse@h:1\""), &[], &Overrides::default()).unwrap();
+    assert!(settings.show().contains("url = \"redis://ann:********@h:1\""), "{}", settings.show());
+    assert!(!settings.show().contains("horse") && !format!("{settings:?}").contains("horse"));
+    let settings = load(None, &[("GAVEL__REDIS__PASSWORD", "horse")], &Overrides::default()).unwrap();
+    assert!(settings.show().contains("password = \"********\"") && settings.redis.address().has_password(), "{}", settings.show());
+    assert!(!settings.show().contains("horse") && !format!("{settings:?} {:?}", settings.redis.address()).contains("horse"));
+    for wrong in [
+        "[redis]\nurl = \"redis://:horse@h:port\"",
+        "[redis]\nurl = 'redis://:horse@h:1",
+        "[redis]\nurl = \"redis:/:horse@h:1\"",
+        "[redis]\npassword = [\"horse\"]",
+        "\nredis = { password = [\"horse\"] }",
+        "redis.url = \"redis://:mule@h:1\"\nredis.password = \"horse\"",
+    ] {
+        let error = load(Some(wrong), &[], &Overrides::default()).unwrap_err();
+        assert!(error.contains("g.toml:2:") && error.contains("********") && !error.contains("horse"), "{error}");
+    }
+    // What only sounds like it is shown.
+    refused_file("[auth]\npassword_threads = 999", &["`password_threads = 999`"]);
+}
+
+#[test]
 fn what_is_shown_loads_to_the_same() {
     let pairs = [("GAVEL__SERVER__WORKERS", "3"), ("GAVEL__LIMITS__SOCKETS", "7")];
     let shown = load(None, &pairs, &Overrides::default()).unwrap().show();

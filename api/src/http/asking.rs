@@ -66,6 +66,12 @@ impl Api {
                 let archived = self.engine.history().lot(lot, bidder.as_ref()).await.map_err(unreadable)?;
                 archived.map(|(view, own)| (view, own, false))
             }
+            // Its shard is being recovered: what is committed is known all the same.
+            Reply::Unavailable => {
+                let committed = self.engine.history().committed(lot, bidder.as_ref()).await.map_err(unreadable)?;
+                let (view, own) = committed.ok_or_else(|| refused(Reply::Unavailable))?;
+                Some((view, own, true))
+            }
             other => return Err(refused(other)),
         };
         let visible = found.filter(|(view, ..)| view.status != Status::Draft || audience(caller) == Audience::House);

@@ -23,6 +23,8 @@ use uuid::Uuid;
 
 /// A round trip that takes longer is none.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A shard that takes longer to answer does not.
+const SHARD_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a finding holds.
 const FRESH: Duration = Duration::from_millis(500);
 
@@ -80,12 +82,13 @@ impl Readiness {
     }
 
     async fn look(&self, engine: &Engine) -> Vec<String> {
-        let answers = join_all(self.probes.iter().map(|lot| engine.ask(*lot, Ask::View { bidder: None })));
+        let ask = |lot: &LotId| tokio::time::timeout(SHARD_PATIENCE, engine.ask(*lot, Ask::View { bidder: None }));
+        let answers = join_all(self.probes.iter().map(ask));
         let (storage, answers) = tokio::join!(engine.ready(), answers);
         let mut reasons = storage.err().unwrap_or_default();
         let silent = answers.iter().enumerate().filter_map(|(arbiter, answer)| match answer {
-            Reply::Overloaded => Some(format!("the shards of thread {arbiter} have too many requests waiting")),
-            Reply::Unavailable => Some(format!("the shards of thread {arbiter} do not answer")),
+            Ok(Reply::Overloaded) => Some(format!("the shards of thread {arbiter} have too many requests waiting")),
+            Ok(Reply::Unavailable) | Err(_) => Some(format!("the shards of thread {arbiter} do not answer")),
             _ => None,
         });
         reasons.extend(silent);

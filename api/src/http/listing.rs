@@ -148,6 +148,11 @@ async fn merged(
                         Some((view, _)) => (view, None),
                         None => continue,
                     },
+                    // Its shard is being recovered: what is committed is known all the same.
+                    Reply::Unavailable => match history.committed(*lot, bidder.as_ref()).await.map_err(unreadable)? {
+                        Some((view, own)) => (view, Some(own)),
+                        None => continue,
+                    },
                     other => return Err(refused(other)),
                 };
                 if wanted(&view) {

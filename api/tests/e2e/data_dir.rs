@@ -11,9 +11,14 @@ use std::{
     slice::from_ref,
 };
 
+/// The journal is one of the files that things happen to.
+fn in_files() -> Setup {
+    Setup::new().in_files()
+}
+
 /// One shard: every lot is in the same journal stream.
 fn one_shard() -> Setup {
-    Setup::new().env("GAVEL__ENGINE__SHARDS", 1)
+    in_files().env("GAVEL__ENGINE__SHARDS", 1)
 }
 
 async fn open(file: &Path) -> SqliteConnection {
@@ -92,8 +97,8 @@ async fn goes_on(server: &Server, lot: &str, max: u64) {
 
 #[test]
 fn a_directory_in_use_is_left_alone() {
-    let server = Server::start();
-    let second = Setup::on(server.dir()).refused();
+    let server = in_files().start();
+    let second = Setup::on(server.dir()).in_files().refused();
     assert!(matches!(second.status.code(), Some(1 | 2)), "{}", second.stderr);
     assert!(second.stderr.contains(server.dir().to_str().unwrap()), "{}", second.stderr);
     assert!(!second.stderr.contains("panicked"), "{}", second.stderr);
@@ -104,7 +109,7 @@ fn a_directory_in_use_is_left_alone() {
 #[tokio::test]
 async fn a_directory_of_a_newer_version_is_refused_and_untouched() {
     for file in ["journal.db", "tables.db"] {
-        let mut server = Server::start();
+        let mut server = in_files().start();
         let lot = open_lot(&server);
         server.terminate();
         let path = server.dir().join(file);
@@ -126,7 +131,7 @@ async fn a_directory_of_a_newer_version_is_refused_and_untouched() {
 
 #[tokio::test]
 async fn a_table_file_of_another_directory_is_refused() {
-    let (mut ours, mut theirs) = (Server::start(), Server::start());
+    let (mut ours, mut theirs) = (in_files().start(), in_files().start());
     let lot = open_lot(&ours);
     open_lot(&theirs);
     ours.terminate();
@@ -144,7 +149,7 @@ async fn a_table_file_of_another_directory_is_refused() {
 #[tokio::test]
 async fn a_file_that_is_no_journal_is_refused_and_untouched() {
     for (name, bytes) in [("garbage", vec![0x55_u8; 100_000]), ("text", b"hello, I am not a database".to_vec())] {
-        let mut server = Server::start();
+        let mut server = in_files().start();
         server.terminate();
         fs::write(journal(&server), &bytes).unwrap();
         let refused = server.setup().refused();
@@ -281,10 +286,10 @@ async fn lost_tables_are_not_passed_over_in_silence() {
 
 #[test]
 fn data_keep_the_number_of_shards_they_were_made_with() {
-    let mut server = Server::start();
+    let mut server = in_files().start();
     let lots: Vec<_> = (0..10).map(|_| open_lot(&server)).collect();
     server.terminate();
-    let again = Setup::on(server.dir()).env("GAVEL__ENGINE__SHARDS", 7).start();
+    let again = Setup::on(server.dir()).in_files().env("GAVEL__ENGINE__SHARDS", 7).start();
     for lot in &lots {
         again.house().lot(lot);
     }
@@ -293,7 +298,7 @@ fn data_keep_the_number_of_shards_they_were_made_with() {
 
 #[test]
 fn a_key_that_others_can_read_is_refused() {
-    let mut server = Server::start();
+    let mut server = in_files().start();
     server.terminate();
     let key = server.dir().join("jwt.key");
     fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
@@ -330,7 +335,7 @@ impl Drop for Disk {
 #[test]
 fn a_directory_that_may_not_be_written_is_refused_and_said() {
     use std::os::unix::fs::PermissionsExt as _;
-    let mut server = Server::start();
+    let mut server = in_files().start();
     let lot = open_lot(&server);
     server.terminate();
     let allow = |dir: u32, file: u32| {
@@ -357,7 +362,7 @@ fn a_read_only_file_system_is_refused_and_said() {
     let Some(disk) = Disk::mount(64) else {
         return skipped("a_read_only_file_system_is_refused_and_said", CANT_MOUNT);
     };
-    let mut server = Setup::on(disk.0.path().join("data")).start();
+    let mut server = Setup::on(disk.0.path().join("data")).in_files().start();
     let lot = open_lot(&server);
     server.terminate();
     disk.remount("ro");
@@ -375,7 +380,7 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     };
     let filler = disk.0.path().join("filler");
     fs::write(&filler, vec![0; 16 << 20]).unwrap();
-    let mut server = Setup::on(disk.0.path().join("data")).env("GAVEL__ENGINE__SHARDS", 1).start();
+    let mut server = Setup::on(disk.0.path().join("data")).in_files().env("GAVEL__ENGINE__SHARDS", 1).start();
     let lot = open_lot(&server);
     let mut history = some_bids(&server, &lot, 100).await;
     let house = server.house();

@@ -20,6 +20,8 @@ mod data_dir;
 mod loadtest;
 #[cfg(feature = "failpoints")]
 mod panic;
+mod redis_faults;
+mod redis_start;
 mod rest;
 mod rest_bounds;
 mod rest_changes;

@@ -44,7 +44,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Instant,
 };
 use tokio::sync::{Notify, oneshot, watch};
@@ -59,6 +59,8 @@ pub(crate) struct Node {
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) meters: Meters,
     pub(crate) tuning: Tuning,
+    /// A shard was found taken over by another server: the others look whether they are too.
+    pub(crate) superseded: AtomicBool,
 }
 
 /// Whether a shard takes requests.
@@ -97,6 +99,8 @@ pub(crate) struct Shard {
     pub(crate) unsaved: RefCell<Unsaved>,
     /// Something was staged.
     pub(crate) staged: Notify,
+    /// What is stored may not be what it should.
+    doubted: Cell<bool>,
     pub(super) wallets: Wallets,
     /// Held by a checkpoint or a recovery: neither changes what is stored while the other reads it.
     pub(crate) upkeep: tokio::sync::Mutex<()>,
@@ -136,6 +140,7 @@ impl Shard {
             watchers: RefCell::default(),
             unsaved: RefCell::default(),
             staged: Notify::new(),
+            doubted: Cell::default(),
             wallets: Wallets::default(),
             upkeep: tokio::sync::Mutex::default(),
         })
@@ -305,9 +310,20 @@ impl Shard {
         then(&mut self.staging.borrow().uncommitted())
     }
 
+    /// The journal may not be what it should: the committer recovers the shard, which looks.
+    pub(crate) fn doubt(&self) {
+        self.doubted.set(true);
+        self.staged.notify_one();
+    }
+
+    /// Whether there was doubt since the last time this was asked.
+    pub(crate) fn take_doubt(&self) -> bool {
+        self.doubted.take()
+    }
+
     /// Takes up recovered state: from now on this shard serves.
-    pub(crate) fn serve(self: &Rc<Self>, recovered: Recovered, cursor: Option<Mark>) {
-        let Recovered { entities, opened, end, marker, replayed_bytes, useless } = recovered;
+    pub(crate) fn serve(self: &Rc<Self>, recovered: Recovered) {
+        let Recovered { entities, opened, cursor, tail, end, marker, replayed_bytes, useless } = recovered;
         self.epoch.set(opened.id.epoch);
         self.head.set(opened.mark());
         self.latest.set(entities.latest);
@@ -322,7 +338,8 @@ impl Shard {
             let since = Some(Instant::now());
             Unsaved { lots, wallets, keys: true, gone, useless, bytes: replayed_bytes, since, marker, last_save: 0 }
         };
-        self.node.backlog.reset(self.id, cursor, opened.mark());
+        self.node.backlog.reset(self.id, cursor, opened.mark(), tail);
+        self.doubted.set(false);
         for (id, lot) in entities.lots {
             self.node.directory.insert(id, lot.created_at());
             self.start(lot, end);

@@ -7,11 +7,18 @@ use crate::{
         lot::TakeSnapshot,
         shard::{Shard, Unsaved},
     },
-    ports::snapshots::{EntityKey, SnapshotSet},
+    commit::committer::holds,
+    ports::{
+        format::Mark,
+        snapshots::{EntityKey, SnapshotSet},
+    },
     supervision::watched,
 };
-use gavel_domain::{ids::LotId, shard::batch::BatchId};
-use std::{rc::Rc, time::Duration};
+use gavel_domain::{
+    ids::{Epoch, LotId},
+    shard::batch::BatchId,
+};
+use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
 /// How often a shard looks whether something is due.
 const LOOK: Duration = Duration::from_millis(500);
@@ -30,6 +37,7 @@ async fn look_after(shard: &Rc<Shard>) {
     let mut look = tokio::time::interval_at(tokio::time::Instant::now() + offset, LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut trimmed = None;
+    let mut looked_at_owner = false;
     while !shard.is_closed() {
         look.tick().await;
         let _undisturbed = shard.upkeep.lock().await;
@@ -37,6 +45,11 @@ async fn look_after(shard: &Rc<Shard>) {
             continue;
         }
         let epoch = shard.epoch().get();
+        // Whoever took one shard has most likely taken all; one that is idle would not notice.
+        if shard.node.superseded.load(Ordering::Relaxed) && !std::mem::replace(&mut looked_at_owner, true) {
+            shard.doubt();
+            continue;
+        }
         shard.replace_dead();
         if let Some(held) = held(shard) {
             shard.evict(held);
@@ -75,11 +88,19 @@ pub(crate) async fn save(shard: &Rc<Shard>) {
     if !shard.serves_in(epoch) {
         return; // given up meanwhile: the books are begun anew
     }
+    if note(shard, marker, taken, saved).is_err() {
+        doubt(shard, epoch).await;
+    }
+}
+
+/// Keeps the books on a save.
+fn note(shard: &Rc<Shard>, marker: Mark, taken: Unsaved, saved: Result<usize, String>) -> Result<(), NotSaved> {
     let mut unsaved = shard.unsaved.borrow_mut();
     match saved {
         Ok(bytes) => {
             unsaved.marker = Some(marker);
             unsaved.last_save = bytes;
+            Ok(())
         }
         Err(reason) => {
             tracing::warn!(shard = %shard.id, %reason, "checkpoint not taken");
@@ -91,11 +112,23 @@ pub(crate) async fn save(shard: &Rc<Shard>) {
             unsaved.bytes += taken.bytes;
             unsaved.since = taken.since.or(unsaved.since);
             unsaved.last_save = taken.last_save;
+            Err(NotSaved)
         }
     }
 }
 
-async fn try_save(shard: &Rc<Shard>, marker: crate::ports::format::Mark, taken: &Unsaved) -> Result<usize, String> {
+/// What changed stays unsaved.
+struct NotSaved;
+
+/// A save did not succeed. Perhaps all that is stored is gone: then the journal lacks its last batch too.
+async fn doubt(shard: &Rc<Shard>, epoch: Epoch) {
+    let head = shard.head().get();
+    if matches!(holds(shard, head).await, Ok(false)) && shard.serves_in(epoch) && shard.head().get() == head {
+        shard.doubt();
+    }
+}
+
+async fn try_save(shard: &Rc<Shard>, marker: Mark, taken: &Unsaved) -> Result<usize, String> {
     let mut entities = Vec::with_capacity(taken.lots.len() + taken.wallets.len() + 1);
     let is_gone = |lot: &LotId, unsaved: &Unsaved| unsaved.gone.contains(&EntityKey::Lot(*lot));
     let wanted: Vec<LotId> = taken.lots.iter().copied().filter(|lot| !is_gone(lot, taken)).collect();

@@ -114,8 +114,14 @@ pub enum RecoveryError {
         /// Which, from 0.
         thread: usize,
     },
-    /// Another owner opened an epoch meanwhile.
-    #[error("shard {shard}: another server took it over while it was opening")]
+    /// The journal changed while it was read: another owner, or a late append of one's own, or a store that was emptied.
+    #[error("shard {shard}: the journal was changed while it was being recovered, as by another server")]
+    Overtaken {
+        /// Which shard.
+        shard: ShardId,
+    },
+    /// Another owner has opened a later epoch.
+    #[error("shard {shard}: another server has taken it over")]
     Fenced {
         /// Which shard.
         shard: ShardId,

@@ -3,7 +3,7 @@
 
 use super::{
     failure::RecoveryError,
-    verify::{Believed, Verified, verify},
+    verify::{Believed, Memory, Verified, verify},
 };
 use crate::{
     ports::{
@@ -12,6 +12,7 @@ use crate::{
         journal::AppendError,
         snapshots::{EntityKey, SnapshotSet},
     },
+    projection::backlog::Committed,
     tail::Tail,
 };
 use gavel_domain::{
@@ -22,13 +23,17 @@ use gavel_domain::{
     },
     time::Timestamp,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 /// A shard that is ready to go on.
 pub(crate) struct Recovered {
     pub(crate) entities: Entities,
     /// The batch that opened the new epoch, as it is in the journal.
     pub(crate) opened: Arc<Sealed>,
+    /// Where the tables end.
+    pub(crate) cursor: Option<Mark>,
+    /// What leads from there to it, itself included, as far as that may be kept.
+    pub(crate) tail: Vec<Arc<Committed>>,
     /// The last batch before it: what happened to these lots is in the journal up to here.
     pub(crate) end: BatchId,
     /// Where the snapshots stand.
@@ -47,18 +52,19 @@ struct Base {
     useless: Option<Vec<EntityKey>>,
 }
 
-/// Recovers a shard. `now` is the wall's time.
+/// Recovers a shard. `now` is the wall's time; `memory` is what an owner that goes on knows.
 pub(crate) async fn recover(
     shard: ShardId,
     storage: &Storage,
     owner: OwnerId,
     cursor: Option<Mark>,
+    memory: Option<&Memory>,
     now: Timestamp,
 ) -> Result<Recovered, RecoveryError> {
     let reader = Reader { shard, storage };
     let saved = storage.snapshots.load(shard).await.map_err(|error| reader.failed(error))?;
     let believed = Believed { cursor, marker: saved.as_ref().map(|saved| saved.marker) };
-    let verified = verify(shard, storage, believed).await?;
+    let verified = verify(shard, storage, believed, memory).await?;
     let Base { mut entities, at: marker, useless } = reader.base(saved, &verified).await?;
     let replayed_bytes = reader.replay_journal(&mut entities, marker).await?;
     let at = now.max(entities.latest);
@@ -67,17 +73,20 @@ pub(crate) async fn recover(
     let opened = Arc::new(storage.format.seal(shard, BatchId { epoch: next_epoch(end, at), number: 0 }, end.hash, &opening));
     match storage.journal.append(Arc::clone(&opened)).await {
         Ok(()) => {}
-        Err(AppendError::Mismatch) => return Err(RecoveryError::Fenced { shard }),
+        Err(AppendError::Mismatch) => return Err(RecoveryError::Overtaken { shard }),
         Err(AppendError::Refused(error) | AppendError::Unknown(error)) => return Err(reader.failed(error)),
     }
     entities.latest = at;
+    let (cursor, mut tail) = (verified.cursor, verified.tail);
+    tail.push(Arc::new(Committed { sealed: Arc::clone(&opened), entries: opening, at: Instant::now() }));
+    let tail = tail.batches;
     let lives = |key: &EntityKey| match key {
         EntityKey::Lot(lot) => entities.lots.contains_key(lot),
         EntityKey::Wallet(bidder) => entities.wallets.contains_key(bidder),
         EntityKey::Keys => true,
     };
     let useless = useless.map(|keys| keys.into_iter().filter(|key| !lives(key)).collect());
-    Ok(Recovered { entities, opened, end: end.id, marker, replayed_bytes, useless })
+    Ok(Recovered { entities, opened, cursor, tail, end: end.id, marker, replayed_bytes, useless })
 }
 
 /// Above every epoch seen, and above every one a lost store may have seen: no owner opens two within

@@ -46,7 +46,13 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Puts batches from the archive behind the stream's end, under their own ids, after checking
     /// that the first follows `end` and `end` is the stream's last digest. All or nothing.
+    /// A stream that holds nothing may begin with any batch where [`Journal::begins_anywhere`].
     fn extend(&self, shard: ShardId, end: Digest, batches: Vec<Sealed>) -> PortFuture<(), StorageError>;
+
+    /// Whether a stream that holds nothing may be given a beginning that follows what only the archive holds.
+    fn begins_anywhere(&self) -> bool {
+        false
+    }
 
     /// Moves the batches from `from` on aside (they stay on disk, out of the stream).
     fn set_aside(&self, shard: ShardId, from: BatchId) -> PortFuture<(), StorageError>;

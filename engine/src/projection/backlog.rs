@@ -79,8 +79,9 @@ impl Backlog {
         &self.shards[usize::from(shard.0)]
     }
 
-    /// A shard was recovered: its tables end at `cursor`, its journal at `end`.
-    pub(crate) fn reset(&self, shard: ShardId, cursor: Option<Mark>, end: Mark) {
+    /// A shard was recovered: its tables end at `cursor`, its journal at `end`. What is remembered is kept
+    /// where it is all that lies between.
+    pub(crate) fn reset(&self, shard: ShardId, cursor: Option<Mark>, end: Mark, remembered: Vec<Arc<Committed>>) {
         let mut run = self.run(shard).lock();
         let held = std::mem::take(&mut run.batches).into_iter().chain(std::mem::take(&mut run.after_gap));
         self.bytes.fetch_sub(bytes_of(held), Ordering::Relaxed);
@@ -90,6 +91,14 @@ impl Backlog {
         run.end = Some(end);
         run.behind_since = behind.then(Instant::now);
         (run.committed, run.projected) = (u64::from(behind), 0);
+        let rest: VecDeque<_> = remembered.into_iter().filter(|batch| cursor.is_none_or(|cursor| batch.sealed.id > cursor.id)).collect();
+        let bytes = bytes_of(rest.iter().cloned());
+        if behind && bridges(&rest, cursor, end) && self.bytes.load(Ordering::Relaxed) + bytes <= limits::BACKLOG_BYTES {
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            run.gap = None;
+            run.committed = rest.len() as u64;
+            run.batches = rest;
+        }
         drop(run);
         self.news.notify_one();
     }
@@ -187,6 +196,14 @@ impl Backlog {
     }
 }
 
+/// Whether batches lead from one place to the other, none missing.
+fn bridges(batches: &VecDeque<Arc<Committed>>, from: Option<Mark>, to: Mark) -> bool {
+    let mut place = from.unwrap_or_default().hash;
+    !batches.is_empty()
+        && batches.iter().all(|batch| std::mem::replace(&mut place, batch.sealed.hash) == batch.sealed.previous)
+        && place == to.hash
+}
+
 fn bytes_of(batches: impl IntoIterator<Item = Arc<Committed>>) -> usize {
     batches.into_iter().map(|batch| batch.sealed.bytes.len()).sum()
 }
@@ -207,10 +224,15 @@ mod tests {
         Mark { id: id(number), hash: Digest([u8::try_from(number).unwrap(); 32]) }
     }
 
-    fn push(backlog: &Backlog, number: u64, bytes: usize) {
+    fn committed(number: u64, bytes: usize) -> Committed {
         let Mark { id, hash } = mark(number);
-        let sealed = Sealed { shard: SHARD, id, previous: Digest::default(), hash, bytes: vec![0; bytes].into() };
-        backlog.push(SHARD, Committed { sealed: Arc::new(sealed), entries: Vec::new(), at: Instant::now() });
+        let previous = mark(number.saturating_sub(1)).hash;
+        let sealed = Sealed { shard: SHARD, id, previous, hash, bytes: vec![0; bytes].into() };
+        Committed { sealed: Arc::new(sealed), entries: Vec::new(), at: Instant::now() }
+    }
+
+    fn push(backlog: &Backlog, number: u64, bytes: usize) {
+        backlog.push(SHARD, committed(number, bytes));
     }
 
     fn next(backlog: &Backlog) -> Option<Vec<u64>> {
@@ -220,7 +242,7 @@ mod tests {
     #[test]
     fn a_gap_heals_when_the_tables_reach_its_end() {
         let backlog = Backlog::new(1);
-        backlog.reset(SHARD, None, mark(0));
+        backlog.reset(SHARD, None, mark(0), vec![]);
         push(&backlog, 1, 10);
         assert_eq!(next(&backlog), Some(vec![]), "batch 0 is in the journal only");
         backlog.projected(SHARD, mark(0), 1);
@@ -249,8 +271,22 @@ mod tests {
         push(&backlog, 1, 10);
         push(&backlog, 2, limits::BACKLOG_BYTES);
         push(&backlog, 3, 10);
-        backlog.reset(SHARD, Some(mark(3)), mark(3));
+        backlog.reset(SHARD, Some(mark(3)), mark(3), vec![]);
         assert_eq!((next(&backlog), backlog.bytes.load(Ordering::Relaxed)), (None, 0));
         assert_eq!(backlog.lag().0, 0);
+    }
+
+    #[test]
+    fn what_is_remembered_is_kept_where_nothing_is_missing() {
+        let backlog = Backlog::new(1);
+        let remembered = |numbers: &[u64]| numbers.iter().map(|number| Arc::new(committed(*number, 10))).collect();
+        backlog.reset(SHARD, Some(mark(2)), mark(5), remembered(&[1, 2, 3, 4, 5]));
+        assert_eq!((next(&backlog), backlog.unprojected(SHARD).more), (Some(vec![3, 4, 5]), false));
+        assert_eq!((backlog.lag().0, backlog.bytes.load(Ordering::Relaxed)), (3, 30));
+        for holes in [&[4, 5][..], &[3, 5], &[3, 4], &[]] {
+            backlog.reset(SHARD, Some(mark(2)), mark(5), remembered(holes));
+            assert_eq!((next(&backlog), backlog.unprojected(SHARD).more), (Some(vec![]), true), "{holes:?}");
+            assert_eq!(backlog.bytes.load(Ordering::Relaxed), 0);
+        }
     }
 }

@@ -128,6 +128,56 @@ impl History {
         Ok(Some((view, own)))
     }
 
+    /// A lot as everything that is committed makes it, with a bidder's own standing; for when its shard does not answer.
+    ///
+    /// # Errors
+    /// Storage does not answer.
+    pub async fn committed(&self, lot: LotId, bidder: Option<&BidderId>) -> Result<Option<(LotView, Option<Own>)>, StorageError> {
+        let shard = shard_of(lot, self.shards);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.read_committed(shard, lot, bidder).await {
+                Err(TailError::Gap { .. }) if tries < TRIES => {}
+                read => return read.map_err(|error| error.into_storage(shard)),
+            }
+        }
+    }
+
+    async fn read_committed(
+        &self,
+        shard: ShardId,
+        lot: LotId,
+        bidder: Option<&BidderId>,
+    ) -> Result<Option<(LotView, Option<Own>)>, TailError> {
+        let fresh = self.backlog.unprojected(shard);
+        let (mut view, mut max) = match self.lot(lot, bidder).await? {
+            Some((view, own)) => (Some(view), own.map(|own| own.max)),
+            None => (None, None),
+        };
+        self.walk(shard, fresh, |recorded| {
+            if recorded.lot == lot {
+                match &mut view {
+                    Some(view) if view.position.seq < recorded.seq => view.fold(recorded),
+                    Some(_) => return ControlFlow::Continue(()),
+                    none => *none = LotView::from_creation(recorded),
+                }
+                if let LotEvent::BidPlaced(bid) = &recorded.event
+                    && bidder == Some(&bid.bidder)
+                {
+                    max = max.max(Some(bid.max));
+                }
+            }
+            ControlFlow::Continue(())
+        })
+        .await?;
+        let own = |view: &LotView| max.map(|max| Own { leading: view.leader.as_ref() == bidder, max });
+        Ok(view.map(|view| {
+            let own = own(&view);
+            (view, own)
+        }))
+    }
+
     /// A bidder's standing on a lot that is no longer in memory.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use crate::{
     commit::{checkpoint, committer, failure::RecoveryError, recovery::recover},
     delivery::{Inlet, Outlet, Outlets, WorkerId, reply::ReplyTo},
     meters::{self, Meters},
-    ports::{Storage, StorageError, format::Mark},
+    ports::{PortFuture, Storage, StorageError, format::Mark},
     projection::{
         backlog::Backlog,
         history::History,
@@ -28,11 +28,14 @@ use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
+
+/// A store that takes longer to answer is not ready.
+const PING: Duration = Duration::from_millis(1500);
 
 /// The figures of an engine. Bounds are checked where they are configured.
 #[derive(Clone, Debug)]
@@ -100,6 +103,7 @@ impl Engine {
             backlog: Arc::clone(&backlog),
             meters: Meters::new(),
             tuning: tuning.clone(),
+            superseded: AtomicBool::new(false),
         });
         let cursors = storage.tables.cursors().await.map_err(|error| RecoveryError::Storage { shard: ShardId(0), error })?;
         let cursors: BTreeMap<ShardId, Mark> = cursors.into_iter().collect();
@@ -257,9 +261,9 @@ impl Engine {
     /// # Errors
     /// What does not answer.
     pub async fn ready(&self) -> Result<(), Vec<String>> {
-        let (journal, tables) = tokio::join!(self.node.storage.journal.ping(), self.node.storage.tables.ping());
-        let mut troubles: Vec<String> =
-            [journal, tables].into_iter().filter_map(Result::err).map(|error: StorageError| error.to_string()).collect();
+        let storage = &self.node.storage;
+        let (journal, tables) = tokio::join!(in_time("the journal", storage.journal.ping()), in_time("the tables", storage.tables.ping()));
+        let mut troubles: Vec<String> = [journal, tables].into_iter().filter_map(Result::err).collect();
         troubles.extend(self.shards().into_iter().filter_map(|shard| Some(format!("shard {}: {}", shard.shard, shard.trouble?))));
         troubles.extend(self.projector_trouble.lock().clone());
         if troubles.is_empty() { Ok(()) } else { Err(troubles) }
@@ -276,6 +280,14 @@ impl Engine {
         for arbiter in self.arbiters.lock().drain(..) {
             arbiter.stop();
         }
+    }
+}
+
+/// A store that is asked whether it is there.
+async fn in_time(store: &str, ping: PortFuture<(), StorageError>) -> Result<(), String> {
+    match tokio::time::timeout(PING, ping).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("{store} has not answered within {} ms", PING.as_millis())),
     }
 }
 
@@ -302,8 +314,8 @@ async fn run_arbiter(
         let (node, cursor) = (Arc::clone(&node), cursors.get(&id).copied());
         async move {
             let shard = Shard::new(id, Arc::clone(&node));
-            match recover(id, &node.storage, node.tuning.owner, cursor, node.clock.now()).await {
-                Ok(recovered) => shard.serve(recovered, cursor),
+            match recover(id, &node.storage, node.tuning.owner, cursor, None, node.clock.now()).await {
+                Ok(recovered) => shard.serve(recovered),
                 Err(fork @ RecoveryError::Forked { .. }) => shard.close(fork.to_string()),
                 Err(error) => return Err(error),
             }

@@ -3,7 +3,7 @@
 use crate::process::{Kind, Server};
 use std::{
     ffi::OsString,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     ops::{Deref, DerefMut},
     path::{Path, PathBuf},
@@ -28,15 +28,39 @@ impl Redis {
     #[must_use]
     pub fn with(lines: &[&str]) -> Self {
         let password = lines.iter().find_map(|line| line.strip_prefix("requirepass ")).map(|password| format!(":{password}@"));
-        let kind = Config { lines: lines.iter().map(ToString::to_string).collect(), tls: false };
+        let kind = Config { lines: lines.iter().map(ToString::to_string).collect(), mode: Mode::Plain };
         Self { server: Server::start(kind, |_| {}), tls: false, credentials: password.unwrap_or_default() }
     }
 
     /// One that speaks TLS only, with a certificate made for it (`cert.pem` in its directory).
     #[must_use]
     pub fn tls_only() -> Self {
-        let server = Server::start(Config { lines: Vec::new(), tls: true }, make_certificate);
+        let server = Server::start(Config { lines: Vec::new(), mode: Mode::Tls }, make_certificate);
         Self { server, tls: true, credentials: String::new() }
+    }
+
+    /// A Sentinel that watches a master under a name, alone, and promotes a replica soon after the master is gone.
+    #[must_use]
+    pub fn sentinel(master: &Self, name: &str) -> Self {
+        let lines = vec![
+            format!("sentinel monitor {name} 127.0.0.1 {} 1", master.addr().port()),
+            format!("sentinel down-after-milliseconds {name} 300"),
+            format!("sentinel failover-timeout {name} 3000"),
+        ];
+        let server = Server::start(Config { lines, mode: Mode::Sentinel }, |_| {});
+        Self { server, tls: false, credentials: String::new() }
+    }
+
+    /// Gives a command, its words between blanks, as whoever sits before the server might. The first line of the answer.
+    ///
+    /// # Panics
+    /// It does not answer, or wants TLS or a password first.
+    pub fn command(&self, command: &str) -> String {
+        let mut stream = TcpStream::connect(self.server.addr()).expect("it listens");
+        stream.write_all(format!("{command}\r\n").as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).expect("it answers");
+        answer.trim_end().to_owned()
     }
 
     /// As clients want it, with the password if there is one.
@@ -62,7 +86,14 @@ impl DerefMut for Redis {
 
 struct Config {
     lines: Vec<String>,
-    tls: bool,
+    mode: Mode,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Plain,
+    Tls,
+    Sentinel,
 }
 
 impl Kind for Config {
@@ -73,20 +104,24 @@ impl Kind for Config {
     }
 
     fn prepare(&self, dir: &Path, port: u16) -> Vec<OsString> {
-        let listen = if self.tls {
+        let listen = if self.mode == Mode::Tls {
             format!(
                 "port 0\ntls-port {port}\ntls-cert-file cert.pem\ntls-key-file key.pem\ntls-ca-cert-file cert.pem\ntls-auth-clients no\n"
             )
         } else {
             format!("port {port}\n")
         };
-        let file = format!("bind 127.0.0.1\n{listen}dir {}\nsave \"\"\n{}\n", dir.display(), self.lines.join("\n"));
-        std::fs::write(dir.join("redis.conf"), file).expect("its configuration");
+        let file = format!("bind 127.0.0.1\n{listen}dir {}\n{}\n", dir.display(), self.lines.join("\n"));
+        if self.mode == Mode::Sentinel {
+            std::fs::write(dir.join("redis.conf"), file).expect("its configuration");
+            return vec!["redis.conf".into(), "--sentinel".into()];
+        }
+        std::fs::write(dir.join("redis.conf"), format!("{file}save \"\"\n")).expect("its configuration");
         vec!["redis.conf".into()]
     }
 
     fn serves(&self, mut stream: TcpStream) -> std::io::Result<bool> {
-        if self.tls {
+        if self.mode == Mode::Tls {
             // It listens only once it serves: nothing is loaded from disk.
             return Ok(true);
         }

@@ -4,6 +4,8 @@ use super::{
     fault::{Fault, failed},
     keys::{Prefix, entry_id, read_entry},
     link::Link,
+    open::Meta,
+    opening::settling,
     scripts::Script,
     writer::{Write, Writer},
 };
@@ -31,6 +33,8 @@ pub struct RedisJournal {
     pub(super) reader: Link,
     pub(super) prefix: Prefix,
     pub(super) kept: Arc<Kept>,
+    /// What must describe the data beside the streams.
+    pub(super) meta: Arc<Meta>,
 }
 
 /// Bytes of batches in all streams, as this process knows. What another process appended, or what was
@@ -64,10 +68,16 @@ impl Kept {
 impl Journal for RedisJournal {
     fn append(&self, batch: Arc<Sealed>) -> PortFuture<(), AppendError> {
         let (writer, kept, reader, prefix) = (self.writer.clone(), Arc::clone(&self.kept), self.reader.clone(), self.prefix.clone());
+        let meta = Arc::clone(&self.meta);
         async move {
             let operation = || format!("appending batch {} of shard {}", batch.id, batch.shard);
             match writer.write(Write::Append(Arc::clone(&batch))).await {
-                Ok(Value::Int(-1)) => Err(AppendError::Mismatch),
+                Ok(Value::Int(-1)) => {
+                    // What is read next must be read where this was refused.
+                    reader.hang_up().await;
+                    put_back(&reader, &prefix, &meta).await;
+                    Err(AppendError::Mismatch)
+                }
                 Ok(answer) => match bytes(&answer) {
                     Some(0) => {
                         // There already: from an attempt that may not have been counted.
@@ -117,6 +127,11 @@ impl Journal for RedisJournal {
         self.change(shard, operation, Write::Extend { shard, end, batches })
     }
 
+    /// An emptied stream need not hold all of the archive again, which may be larger than memory.
+    fn begins_anywhere(&self) -> bool {
+        true
+    }
+
     fn set_aside(&self, shard: ShardId, from: BatchId) -> PortFuture<(), StorageError> {
         self.change(shard, format!("setting aside batches of shard {shard} from {from} on"), Write::SetAside { shard, from })
     }
@@ -149,6 +164,22 @@ impl RedisJournal {
         }
         .boxed()
     }
+}
+
+/// Somebody else wrote, or everything is gone: then the data's description is too, without which the next
+/// start would not know whose streams these are.
+async fn put_back(reader: &Link, prefix: &Prefix, meta: &Meta) {
+    let answers = reader.send(|_| settling(prefix, meta)).await;
+    let found = answers.ok().and_then(|answers| data_id(answers.into_iter().next_back()?));
+    if found.as_ref() != Some(&meta.data_id) {
+        tracing::error!(expected = %meta.data_id, ?found, "the data in Redis is not what was opened");
+    }
+}
+
+/// The first of the fields.
+fn data_id(answer: Value) -> Option<String> {
+    let Value::Array(fields) = answer else { return None };
+    redis::from_redis_value(fields.into_iter().next()?).ok()
 }
 
 /// None: a script's -1, or something else altogether.

@@ -36,6 +36,12 @@ impl TryFrom<&str> for Prefix {
     }
 }
 
+impl std::fmt::Display for Prefix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl Prefix {
     /// All keys of a shard are in one hash slot: that of what is between the braces.
     fn of_shard(&self, shard: ShardId, what: &str) -> String {

@@ -4,6 +4,7 @@
 use super::{
     fault::{Fault, lacks_script},
     scripts::Scripts,
+    sentinel::Master,
 };
 use redis::{AsyncConnectionConfig, Client, Pipeline, RedisError, Value, aio::MultiplexedConnection};
 use std::{
@@ -11,18 +12,27 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{runtime::Handle, sync::Mutex};
 
 /// Makes connections with the same settings.
 #[derive(Clone)]
 pub(super) struct Dialler {
-    pub(super) client: Client,
+    pub(super) target: Target,
     pub(super) connect_timeout: Duration,
     pub(super) response_timeout: Duration,
     /// Runs the connections' tasks, so that they outlive whoever asked first.
     pub(super) runtime: Handle,
+}
+
+/// Whom to call.
+#[derive(Clone)]
+pub(super) enum Target {
+    /// Always the same server.
+    Server(Box<Client>),
+    /// Whomever Sentinels call the master at that moment.
+    Sentinels(Arc<Master>),
 }
 
 impl Dialler {
@@ -30,8 +40,13 @@ impl Dialler {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
             .set_response_timeout(Some(self.response_timeout));
-        let client = self.client.clone();
-        let connecting = self.runtime.spawn(async move { client.get_multiplexed_async_connection_with_config(&config).await });
+        let target = self.target.clone();
+        let connecting = self.runtime.spawn(async move {
+            match target {
+                Target::Server(client) => client.get_multiplexed_async_connection_with_config(&config).await,
+                Target::Sentinels(master) => master.connect(&config).await,
+            }
+        });
         connecting.await.unwrap_or_else(|_| Err(std::io::Error::other("the runtime has ended").into()))
     }
 }
@@ -64,7 +79,8 @@ impl Link {
     pub(super) async fn send(&self, build: impl Fn(&Scripts) -> Pipeline) -> Result<Vec<Value>, Fault> {
         let (number, mut conn) = self.conn().await?;
         let outcome = send_with_scripts(&mut conn, &build(&self.scripts)).await;
-        if outcome.is_err() {
+        let demoted = |answers: &Vec<Value>| answers.iter().any(is_demoted);
+        if outcome.as_ref().map_or(true, demoted) {
             let mut held = self.shared.conn.lock().await;
             if held.as_ref().is_some_and(|(held, _)| *held == number) {
                 *held = None;
@@ -81,14 +97,21 @@ impl Link {
             build(scripts, &mut pipeline);
             pipeline
         };
+        let started = Instant::now();
         let answers = match self.send(build).await {
-            Err(Fault::Unknown(_)) => self.send(build).await,
+            // Not where nobody answered: who is silent may be so for as long again.
+            Err(Fault::Unknown(_)) if started.elapsed() < self.dialler.response_timeout => self.send(build).await,
             outcome => outcome,
         };
         match answers?.pop() {
             Some(Value::ServerError(error)) => Err(Fault::of_server(&error)),
             answer => Ok(answer.unwrap_or(Value::Nil)),
         }
+    }
+
+    /// Gives the connection up: the next request makes another, to whoever is the master then.
+    pub(super) async fn hang_up(&self) {
+        *self.shared.conn.lock().await = None;
     }
 
     async fn conn(&self) -> Result<(u64, MultiplexedConnection), Fault> {
@@ -101,6 +124,11 @@ impl Link {
         *held = Some((number, conn.clone()));
         Ok((number, conn))
     }
+}
+
+/// The answer of one that is not the master any more: its connection is of no use.
+pub(super) fn is_demoted(answer: &Value) -> bool {
+    matches!(answer, Value::ServerError(error) if error.code() == "READONLY")
 }
 
 /// Sends a pipeline; where the server has lost our scripts (a restart, a flush), gives it them and

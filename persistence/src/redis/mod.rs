@@ -5,20 +5,24 @@
 //! by scripts that compare before they write (`scripts.rs`). Files are named like the ports they
 //! serve. No rules here, and no encodings of records (see `crate::record`).
 
+mod address;
 mod checks;
 mod fault;
 mod journal;
 mod keys;
 mod link;
 mod open;
+mod opening;
 mod scripts;
+mod sentinel;
 mod snapshots;
 mod writer;
 
+pub use address::{Address, BadAddress, masked};
 pub use checks::Durability;
 pub use journal::RedisJournal;
 pub use keys::{BadPrefix, Prefix};
-pub use open::{OpenError, Opened, RedisOptions};
+pub use open::{Found, Meta, OpenError, Opened, RedisOptions};
 pub use snapshots::RedisSnapshots;
 
 use crate::record::RecordFormat;

@@ -1,6 +1,7 @@
 //! Snapshots: one hash a shard, a field an entity and one for the marker.
 //!
-//! A save is one script, a load is one command: nobody sees half of either.
+//! A save is one script, a load is one command: nobody sees half of either. A save is of what changed
+//! since the last one: where that is gone (somebody emptied the store) it is refused.
 
 use super::{
     fault::{Fault, failed},
@@ -16,17 +17,56 @@ use gavel_engine::ports::{
     snapshots::{EntityKey, SnapshotSet, Snapshots},
 };
 use redis::Value;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// The snapshots in Redis. Made by [`super::RedisStorage::open`].
 pub struct RedisSnapshots {
-    pub(super) link: Link,
-    pub(super) prefix: Prefix,
+    link: Link,
+    prefix: Prefix,
+    /// Of each shard: whether something is known to be saved.
+    saved: Arc<[AtomicBool]>,
+}
+
+impl RedisSnapshots {
+    pub(super) fn new(link: Link, prefix: Prefix, shards: u16) -> Self {
+        Self { link, prefix, saved: (0..shards).map(|_| AtomicBool::new(false)).collect() }
+    }
+
+    fn known(&self, shard: ShardId) -> Known {
+        Known { saved: Arc::clone(&self.saved), shard: usize::from(shard.0) }
+    }
+}
+
+/// Whether something is known to be saved of one shard.
+struct Known {
+    saved: Arc<[AtomicBool]>,
+    shard: usize,
+}
+
+impl Known {
+    fn get(&self) -> bool {
+        self.saved.get(self.shard).is_some_and(|saved| saved.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, known: bool) {
+        if let Some(saved) = self.saved.get(self.shard) {
+            saved.store(known, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Snapshots for RedisSnapshots {
     fn load(&self, shard: ShardId) -> PortFuture<Option<SnapshotSet>, StorageError> {
-        let (link, key) = (self.link.clone(), self.prefix.snapshots(shard));
-        async move { load(&link, &key).await.map_err(|fault| fault.storage(format!("loading the snapshot of shard {shard}"))) }.boxed()
+        let (link, key, known) = (self.link.clone(), self.prefix.snapshots(shard), self.known(shard));
+        async move {
+            let found = load(&link, &key).await.map_err(|fault| fault.storage(format!("loading the snapshot of shard {shard}")))?;
+            known.set(found.is_some());
+            Ok(found)
+        }
+        .boxed()
     }
 
     fn load_one(&self, shard: ShardId, entity: EntityKey) -> PortFuture<Option<(Mark, Vec<u8>)>, StorageError> {
@@ -36,11 +76,15 @@ impl Snapshots for RedisSnapshots {
     }
 
     fn save(&self, shard: ShardId, changed: SnapshotSet, removed: Vec<EntityKey>) -> PortFuture<(), StorageError> {
-        let (link, key) = (self.link.clone(), self.prefix.snapshots(shard));
+        let (link, key, known) = (self.link.clone(), self.prefix.snapshots(shard), self.known(shard));
         async move {
             let operation = format!("saving shard {shard}");
-            match save(&link, &key, &changed, &removed).await {
-                Ok(Value::Int(0)) => Ok(()),
+            match save(&link, &key, &changed, &removed, known.get()).await {
+                Ok(Value::Int(0)) => {
+                    known.set(true);
+                    Ok(())
+                }
+                Ok(Value::Int(-2)) => Err(failed(operation, "what was saved before is gone")),
                 Ok(_) => Err(failed(operation, "a later owner has saved already")),
                 Err(fault) => Err(fault.storage(operation)),
             }
@@ -89,11 +133,11 @@ async fn load_one(link: &Link, key: &str, entity: &EntityKey) -> Result<Option<(
     }
 }
 
-async fn save(link: &Link, key: &str, changed: &SnapshotSet, removed: &[EntityKey]) -> Result<Value, Fault> {
+async fn save(link: &Link, key: &str, changed: &SnapshotSet, removed: &[EntityKey], onto: bool) -> Result<Value, Fault> {
     // Repeating it does no harm: it says what is, and a later owner's marker stops it.
     link.ask(|scripts, pipeline| {
         let mut call = scripts.call(Script::Save, 1);
-        call.arg(key).arg(marker_bytes(changed.marker)).arg(changed.entities.len());
+        call.arg(key).arg(marker_bytes(changed.marker)).arg(u8::from(onto)).arg(changed.entities.len());
         for (entity, bytes) in &changed.entities {
             call.arg(entity_field(entity)).arg(&bytes[..]);
         }

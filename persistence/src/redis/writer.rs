@@ -7,15 +7,16 @@
 use super::{
     fault::Fault,
     keys::{Prefix, entry_id},
-    link::{Dialler, send_with_scripts},
+    link::{Dialler, is_demoted, send_with_scripts},
     scripts::{Script, Scripts},
 };
+use futures_util::FutureExt as _;
 use gavel_domain::{ids::ShardId, shard::batch::BatchId};
 use gavel_engine::ports::format::{Digest, Sealed};
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection, cmd};
 use std::{
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -102,23 +103,31 @@ struct Queued {
 #[derive(Clone)]
 pub(super) struct Writer {
     writes: mpsc::Sender<Queued>,
+    /// After which an append or a probe is of unknown fate, the wait for its turn included.
+    patience: Duration,
 }
 
 impl Writer {
     pub(super) fn spawn(dialler: Dialler, scripts: Scripts, prefix: Prefix) -> Self {
         let (writes, queue) = mpsc::channel(WRITES_WAITING);
-        let runtime = dialler.runtime.clone();
+        let (runtime, patience) = (dialler.runtime.clone(), dialler.response_timeout);
         runtime.spawn(Task { dialler, scripts, prefix, conn: None }.run(queue));
-        Self { writes }
+        Self { writes, patience }
     }
 
     /// The server's answer, which is no error of its own.
     pub(super) async fn write(&self, write: Write) -> Result<Value, Fault> {
+        let somebody_waits = matches!(write, Write::Append(_) | Write::Probe);
         let (done, answer) = oneshot::channel();
         if self.writes.send(Queued { write, done }).await.is_err() {
             return Err(Fault::Refused("the journal's writer has ended".into()));
         }
-        answer.await.unwrap_or_else(|_| Err(Fault::Unknown("the journal's writer ended".into())))
+        let answer = answer.map(|answer| answer.unwrap_or_else(|_| Err(Fault::Unknown("the journal's writer ended".into()))));
+        if !somebody_waits {
+            return answer.await;
+        }
+        let in_time = tokio::time::timeout(self.patience, answer).await;
+        in_time.unwrap_or_else(|_| Err(Fault::Unknown("no answer within the response timeout".into())))
     }
 }
 
@@ -133,16 +142,22 @@ struct Task {
 impl Task {
     async fn run(mut self, mut queue: mpsc::Receiver<Queued>) {
         while let Some(first) = queue.recv().await {
-            let mut bytes = first.write.bytes();
-            let mut round = vec![first];
-            while round.len() < MOST_IN_ROUND
-                && bytes < BYTES_IN_ROUND
-                && let Ok(next) = queue.try_recv()
-            {
-                bytes += next.write.bytes();
-                round.push(next);
+            let mut bytes = 0;
+            let mut round = Vec::new();
+            let mut next = Some(first);
+            // Nobody waits any more for what has waited for too long: it is not sent.
+            while let Some(queued) = next.take() {
+                if !queued.done.is_closed() {
+                    bytes += queued.write.bytes();
+                    round.push(queued);
+                }
+                if round.len() < MOST_IN_ROUND && bytes < BYTES_IN_ROUND {
+                    next = queue.try_recv().ok();
+                }
             }
-            self.send(round).await;
+            if !round.is_empty() {
+                self.send(round).await;
+            }
         }
     }
 
@@ -181,7 +196,9 @@ impl Task {
         if answers.len() != round.len() {
             return Err(Fault::Unknown(format!("{} answers to {} commands", answers.len(), round.len())));
         }
-        self.conn = Some(conn);
+        // Who takes no writes is not the master any more: the next round asks for it.
+        let demoted = answers.iter().any(is_demoted);
+        self.conn = Some(conn).filter(|_| !demoted);
         Ok(answers)
     }
 }

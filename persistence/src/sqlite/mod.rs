@@ -4,6 +4,7 @@
 //! task writes the journal ([`writer`]), one connection writes the tables; readers wait for neither.
 //! Files are named like the ports they serve. No rules here, and no encodings (see `crate::record`).
 
+mod alone;
 mod checkpoint;
 mod connect;
 mod fault;
@@ -19,6 +20,7 @@ mod snapshots;
 mod tables;
 mod writer;
 
+pub use alone::{EmbeddedTables, FoundTables, note};
 pub use open::{FoundState, OpenError, OpenOptions, Opened};
 
 use crate::record::RecordFormat;

@@ -5,6 +5,7 @@
 
 use super::{
     EmbeddedStorage,
+    alone::note,
     checkpoint::Checkpointer,
     connect::Place,
     fault::Fault,
@@ -130,6 +131,12 @@ pub enum OpenError {
     /// `tables.db` is gone and can't be made from the journal alone.
     #[error("{0}: missing, and the journal does not reach back to the first batch: restore it from a backup")]
     TablesMissing(PathBuf),
+    /// Opened as if its journal were in it.
+    #[error("data directory {0}: its journal is in Redis (journal.redis says so): set journal.store = \"redis\"")]
+    JournalElsewhere(PathBuf),
+    /// Opened as if its journal were elsewhere.
+    #[error("data directory {0}: has a journal of its own (journal.db): set journal.store = \"sqlite\"")]
+    JournalInside(PathBuf),
     /// Anything else.
     #[error("{path}: {reason}")]
     Other {
@@ -158,10 +165,10 @@ async fn open(dir: PathBuf, options: OpenOptions) -> Result<Opened, OpenError> {
     if !(1..=4096).contains(&options.shards) {
         return Err(OpenError::BadShardCount(options.shards));
     }
-    let lock = DirLock::take(&dir).map_err(|e| match e {
-        LockError::Taken => OpenError::Locked(dir.clone()),
-        LockError::Io(path, e) => io_error(path, &e),
-    })?;
+    let lock = take(&dir)?;
+    if note(&dir)?.is_some() {
+        return Err(OpenError::JournalElsewhere(dir));
+    }
     let journal = Place::in_dir(&dir, Kind::Journal, options.most_pages);
     let tables = Place::in_dir(&dir, Kind::Tables, options.most_pages);
     // Before anything is opened: SQLite makes a missing log anew.
@@ -231,18 +238,26 @@ async fn open(dir: PathBuf, options: OpenOptions) -> Result<Opened, OpenError> {
     Ok(Opened { storage, found })
 }
 
+/// Makes the directory ours.
+pub(super) fn take(dir: &Path) -> Result<DirLock, OpenError> {
+    DirLock::take(dir).map_err(|e| match e {
+        LockError::Taken => OpenError::Locked(dir.into()),
+        LockError::Io(path, e) => io_error(path, &e),
+    })
+}
+
 /// A file as it was found.
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     /// None: there was nothing in it.
-    meta: Option<Meta>,
+    pub(super) meta: Option<Meta>,
     /// The journal only: every shard's oldest batch is its first.
     reaches_back: bool,
     _conn: Option<SqliteConnection>,
 }
 
 /// Reads what a file says of itself; changes nothing.
-async fn look_at(place: &Place) -> Result<Seen, OpenError> {
+pub(super) async fn look_at(place: &Place) -> Result<Seen, OpenError> {
     // SQLite would quietly open a file that it may not write for reading only.
     match std::fs::File::options().write(true).open(&place.path).and_then(|file| file.metadata()) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Seen::default()),
@@ -266,7 +281,7 @@ async fn look_at(place: &Place) -> Result<Seen, OpenError> {
 }
 
 /// Opens a file for writing; creates it and its schema, or brings that up to date.
-async fn make_ready(place: &Place, meta: &Meta) -> Result<SqliteConnection, OpenError> {
+pub(super) async fn make_ready(place: &Place, meta: &Meta) -> Result<SqliteConnection, OpenError> {
     let mut file = std::fs::File::options();
     file.create(true).truncate(false).write(true);
     #[cfg(unix)]
@@ -294,7 +309,7 @@ async fn reaches_back(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> 
     Ok(cut == 0)
 }
 
-fn io_error(path: PathBuf, error: &io::Error) -> OpenError {
+pub(super) fn io_error(path: PathBuf, error: &io::Error) -> OpenError {
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly(path),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => OpenError::Full(path),
@@ -302,7 +317,7 @@ fn io_error(path: PathBuf, error: &io::Error) -> OpenError {
     }
 }
 
-fn sqlite_error(path: &Path, error: &sqlx::Error) -> OpenError {
+pub(super) fn sqlite_error(path: &Path, error: &sqlx::Error) -> OpenError {
     let path = path.to_path_buf();
     match Fault::of(error) {
         Fault::Full => OpenError::Full(path),

@@ -6,7 +6,9 @@ pub(crate) mod bincode;
 mod history;
 mod http;
 mod lines;
+mod load;
 mod lots;
+mod profile;
 mod rng;
 mod server;
 mod socket;
@@ -15,6 +17,7 @@ mod wallets;
 
 pub(crate) use history::History;
 pub(crate) use http::{Answer, Rest};
+pub(crate) use load::Load;
 pub(crate) use lots::{event_name, in_ms, lot, lot_with, now_ms, parse_ms, passed, uuid};
 pub(crate) use rng::Rng;
 pub(crate) use server::{Finished, Server, Setup, gavel};

@@ -1,6 +1,6 @@
 //! A server process of a test's own: free port, temporary data directory, output captured; killed when dropped.
 
-use super::{PATIENCE, Rest, Socket, lines::Lines};
+use super::{PATIENCE, Rest, Socket, lines::Lines, profile};
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
@@ -40,6 +40,16 @@ fn through(program: &[&str], call: &Command) -> Command {
     command
 }
 
+/// Where a server's journal is.
+#[derive(Clone)]
+enum Journal {
+    /// Where those of the whole run are.
+    OfTheRun,
+    InFiles,
+    /// In the Redis of this URL.
+    InRedis(String),
+}
+
 /// What a server is started with.
 #[derive(Clone)]
 pub(crate) struct Setup {
@@ -47,6 +57,7 @@ pub(crate) struct Setup {
     flags: Vec<String>,
     dir: PathBuf,
     bound_by_permissions: bool,
+    journal: Journal,
     _temporary: Option<Arc<TempDir>>,
 }
 
@@ -60,7 +71,8 @@ impl Setup {
     /// On an existing data directory.
     pub(crate) fn on(dir: impl AsRef<Path>) -> Self {
         let dir = dir.as_ref().to_owned();
-        let setup = Self { env: Vec::new(), flags: Vec::new(), dir, bound_by_permissions: false, _temporary: None };
+        let setup =
+            Self { env: Vec::new(), flags: Vec::new(), dir, bound_by_permissions: false, journal: Journal::OfTheRun, _temporary: None };
         setup.env("GAVEL__ENGINE__SHARDS", 4).env("GAVEL__SERVER__WORKERS", 2).env("GAVEL__SERVER__DRAIN_MS", 0)
     }
 
@@ -82,9 +94,34 @@ impl Setup {
         Self { bound_by_permissions: true, ..self }
     }
 
+    /// Its journal is in the data directory, wherever those of the run are.
+    pub(crate) fn in_files(self) -> Self {
+        Self { journal: Journal::InFiles, ..self }
+    }
+
+    /// Its journal is in the Redis of this URL, whatever other tests do.
+    pub(crate) fn in_redis(self, url: impl Into<String>) -> Self {
+        Self { journal: Journal::InRedis(url.into()), ..self }
+    }
+
     /// The data directory.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    fn set_journal(&self, command: &mut Command) {
+        let url = match &self.journal {
+            Journal::InFiles => return,
+            Journal::InRedis(url) => url.clone(),
+            Journal::OfTheRun => match profile::shared_redis() {
+                Some(url) => {
+                    command.env("GAVEL__REDIS__KEY_PREFIX", profile::prefix_of(&self.dir));
+                    url
+                }
+                None => return,
+            },
+        };
+        command.env("GAVEL__JOURNAL__STORE", "redis").env("GAVEL__REDIS__URL", url);
     }
 
     fn command(&self) -> Command {
@@ -93,6 +130,7 @@ impl Setup {
         if self.bound_by_permissions && is_root() {
             command = through(&["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--"], &command);
         }
+        self.set_journal(&mut command);
         command.args(&self.flags).envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
