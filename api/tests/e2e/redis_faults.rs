@@ -82,6 +82,7 @@ async fn a_silent_redis_takes_no_bids_and_hides_nothing_known() {
     let seen = server.house().lot(&quiet);
     assert_eq!((&seen["price"], &seen["position"]["seq"]), (&receipt["price"], &receipt["seq"]), "{seen}");
     assert_eq!(server.house().all(&format!("/v1/lots/{quiet}/bids"), 10).len(), 1);
+    assert!(server.house().all("/v1/lots?status=open", 500).iter().any(|lot| lot["id"] == quiet));
     alice.catch_up().await;
     // It stands still for five seconds in all.
     tokio::time::sleep(Duration::from_secs(5).saturating_sub(stopped.elapsed())).await;

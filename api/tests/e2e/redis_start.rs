@@ -126,6 +126,19 @@ fn a_second_data_directory_is_refused() {
 }
 
 #[test]
+fn an_operator_gives_a_journal_to_a_new_directory() {
+    let redis = Redis::durable();
+    let mut first = on(&redis.url()).start();
+    let made = first.house().create(&lot());
+    first.terminate();
+    assert_eq!(redis.command("HDEL gavel:{gavel}:meta place"), ":1");
+    let second = on(&redis.url()).start();
+    second.log_line("tables.db is missing: it is made anew from the journal");
+    second.house().lot(made["id"].as_str().unwrap());
+    refused(first.setup(), &["another data directory"]);
+}
+
+#[test]
 fn tables_of_other_data_are_refused() {
     let redis = Redis::durable();
     let (mut ours, mut theirs) = (
