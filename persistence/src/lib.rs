@@ -5,6 +5,7 @@
 //! sessions, which the engine does not know. No rules and no HTTP here; SQL only here.
 
 pub mod accounts;
+mod columns;
 pub mod record;
 pub mod redis;
 pub mod sqlite;
