@@ -22,6 +22,8 @@ pub(super) enum Fault {
     Busy,
     /// A table or a column is not there.
     NotOurs,
+    /// Nobody behind PgBouncer, or a server that starts or stops.
+    Away,
     /// The server's word on this statement alone: its transaction is rolled back.
     Refused,
     /// Anything else, silence included; what was under way may or may not have happened.
@@ -43,15 +45,17 @@ impl Fault {
             "42501" => Self::Privileges,
             "53300" => Self::Busy,
             "42P01" | "42703" => Self::NotOurs,
-            // The connection's end, the operator's hand, statement completion unknown, a bug of the server.
-            _ if ["08", "57", "58", "XX"].iter().any(|class| code.starts_with(class)) || code == "40003" => Self::Other,
+            "57P01" | "57P02" | "57P03" => Self::Away,
+            _ if code.starts_with("08") => Self::Away,
+            // The operator's hand, the system, a bug of the server, and "statement completion unknown".
+            _ if ["57", "58", "XX"].iter().any(|class| code.starts_with(class)) || code == "40003" => Self::Other,
             _ => Self::Refused,
         }
     }
 
     /// Whether a transaction that met it has certainly left nothing behind.
     pub(super) const fn certainly_nothing_written(self) -> bool {
-        !matches!(self, Self::Other)
+        !matches!(self, Self::Away | Self::Other)
     }
 }
 
@@ -90,8 +94,9 @@ mod tests {
             ("40001", Fault::Again),
             ("40P01", Fault::Again),
             ("40003", Fault::Other),
-            ("57P01", Fault::Other),
-            ("08006", Fault::Other),
+            ("57P01", Fault::Away),
+            ("08006", Fault::Away),
+            ("57014", Fault::Other),
             ("XX000", Fault::Other),
             ("23505", Fault::Refused),
             ("53100", Fault::Full),
@@ -99,7 +104,7 @@ mod tests {
         ] {
             assert_eq!(Fault::of_code(code), fault, "{code}");
         }
-        assert!(!Fault::of(&silence("a test")).certainly_nothing_written());
+        assert!(!Fault::of(&silence("a test")).certainly_nothing_written() && !Fault::Away.certainly_nothing_written());
         assert!(Fault::Again.certainly_nothing_written());
     }
 }

@@ -185,7 +185,10 @@ impl Server {
 
     /// Why something was not done on a connection. PgBouncer tells only then what it met.
     pub(super) fn failed(&self, operation: &'static str, error: &sqlx::Error) -> OpenError {
-        self.refused(operation, words(error), Fault::of(error))
+        match error {
+            sqlx::Error::Io(_) => self.not_connected(error),
+            _ => self.refused(operation, words(error), Fault::of(error)),
+        }
     }
 
     fn refused(&self, operation: &'static str, reason: String, fault: Fault) -> OpenError {
@@ -197,6 +200,7 @@ impl Server {
             Fault::ReadOnly => OpenError::ReadOnly { server, reason },
             Fault::Full => OpenError::Full { server, reason },
             Fault::NotOurs => self.foreign(),
+            Fault::Away => OpenError::Unreachable { server, reason },
             Fault::Again | Fault::Busy | Fault::Refused | Fault::Other => OpenError::Other { server, operation, reason },
         }
     }

@@ -151,7 +151,8 @@ impl Writer {
                 _ => slot.conn = Some(conn),
             }
             match written {
-                Err(ProjectFault::NotBegun(e)) if used && Fault::of(&e) == Fault::Other => {}
+                // Nothing left; it died unnoticed.
+                Err(ProjectFault::NotBegun(e)) if used && !Fault::of(&e).certainly_nothing_written() => {}
                 written => return written,
             }
         }
