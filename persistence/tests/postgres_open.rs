@@ -161,6 +161,24 @@ async fn tls_on_one_side_only_is_named() {
 }
 
 #[tokio::test]
+async fn tls_is_spoken_and_a_certificate_of_nobody_known_refused() {
+    let server = tokio::task::spawn_blocking(Postgres::with_tls).await.expect("a server");
+    let certificate = std::fs::read(server.dir().join("cert.pem")).expect("its certificate");
+    let full = format!("{}?sslmode=verify-full", server.url());
+    let refused = refusal(plain(&full)).await;
+    assert!(matches!(&refused, OpenError::Tls { reason, .. } if reason.contains("certificate")), "{refused}");
+    let trusting = |url: &str| PostgresOptions { root_certificates: Some(certificate.clone()), ..options(url) };
+    // The URL's file does the same.
+    let file = server.dir().join("cert.pem");
+    migrate(&format!("{full}&sslrootcert={}", file.display())).await.expect("migrated");
+    let opened = PostgresTables::open(trusting(&full)).await.expect("opens");
+    opened.tables.ping().await.expect("writable");
+    opened.tables.cursors().await.expect("readable");
+    let encrypted = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND application_name = 'gavel'";
+    assert_eq!(count(&format!("{}?sslmode=disable", server.url()), encrypted).await, 2);
+}
+
+#[tokio::test]
 async fn a_database_that_is_missing_or_of_another_encoding_is_named() {
     let url = url_of(&database().await);
     let missing = line(&format!("{url}_missing")).await;

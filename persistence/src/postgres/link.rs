@@ -90,19 +90,28 @@ impl Dialler {
         // A server must not go on for long with what its client gave up, nor keep the cursors' rows locked
         // for a client that is gone. The journal is trimmed by what is committed here, so a commit that
         // does not wait for the disk is none. Looking whole small tables through would lock them whole
-        // against other nodes (SERIALIZABLE), hence no such scans.
+        // against other nodes (SERIALIZABLE), hence no such scans; what is forbidden has a price so high
+        // that the server would compile the statement first, hence no `jit`.
         let sql = format!(
             "BEGIN ISOLATION LEVEL {level}; SET LOCAL statement_timeout = {ms}; SET LOCAL idle_in_transaction_session_timeout = {ms};
-             SET LOCAL enable_seqscan = off;
+             SET LOCAL enable_seqscan = off; SET LOCAL jit = off;
              SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
         );
-        conn.begin_with(AssertSqlSafe(sql)).await
+        // PgBouncer keeps a transaction waiting while it has no server for it.
+        let begun = tokio::time::timeout(self.patience.acquire, conn.begin_with(AssertSqlSafe(sql))).await;
+        begun.unwrap_or_else(|_| Err(silence("beginning a transaction")))
     }
 
     /// Begins one that reads, everything as of the same moment.
     pub(super) fn reading(&self) -> AssertSqlSafe<String> {
         let ms = self.patience.read.as_millis();
-        AssertSqlSafe(format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {ms}"))
+        // Every read here walks an index in its order and stops at its limit. A planner that knows
+        // nothing of a fresh table yet would rather collect all of a lot and sort it.
+        AssertSqlSafe(format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {ms};
+             SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off;
+             SET LOCAL jit = off"
+        ))
     }
 }
 

@@ -30,7 +30,7 @@ pub struct PostgresOptions {
     pub readers: u32,
     /// How long making a connection may take.
     pub connect_timeout: Duration,
-    /// How long a read waits for one of the connections.
+    /// How long a read waits for one of the connections, and a transaction for its beginning.
     pub acquire_timeout: Duration,
     /// How long one read may take.
     pub read_timeout: Duration,

@@ -46,7 +46,8 @@ macro_rules! select_bids {
     };
 }
 
-const BIDS_AFTER: &str = select_bids!("WHERE lot = $1 AND seq > $2 ORDER BY seq LIMIT $3");
+/// By the column: plain `seq` would be the number made of it, which no index has.
+const BIDS_AFTER: &str = select_bids!("WHERE lot = $1 AND bids.seq > $2 ORDER BY bids.seq LIMIT $3");
 const BID_NAMED: &str = select_bids!("WHERE finger = $1 AND lot = $2 AND bidder = $3 AND bid_id = $4 LIMIT 1");
 
 /// Open tables in PostgreSQL. Connections end with the last handle.
@@ -64,7 +65,10 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        self.pool.begin_with(self.dialler.reading()).await
+        // Once for a connection, once for a server behind PgBouncer.
+        let patience = self.dialler.patience.acquire * 2;
+        let begun = tokio::time::timeout(patience, self.pool.begin_with(self.dialler.reading())).await;
+        begun.unwrap_or_else(|_| Err(silence("beginning a transaction")))
     }
 }
 

@@ -115,12 +115,18 @@ impl Writer {
         }
     }
 
-    /// A round trip that would fail if a projection would.
+    /// A round trip that would fail if a projection would. Whoever asks wants to know now, so it does not
+    /// take as long as a projection may.
     pub(super) async fn ping(&self) -> Result<(), sqlx::Error> {
+        let patience = self.dialler.patience.connect + self.dialler.patience.acquire;
+        tokio::time::timeout(patience, self.pinged()).await.unwrap_or_else(|_| Err(silence("an answer")))
+    }
+
+    async fn pinged(&self) -> Result<(), sqlx::Error> {
         let mut slot = self.slot.lock().await;
         loop {
             let (mut conn, used) = slot.take(&self.dialler).await?;
-            match self.in_time(touch(&self.dialler, &mut conn)).await {
+            match touch(&self.dialler, &mut conn).await {
                 Ok(()) => {
                     slot.conn = Some(conn);
                     return Ok(());
