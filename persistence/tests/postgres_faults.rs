@@ -268,6 +268,23 @@ async fn a_second_writer_loses() {
 }
 
 #[tokio::test]
+async fn a_loser_lets_go_of_what_it_had_locked() {
+    let stage = Stage::fresh().await;
+    let url = url_of(&stage.database);
+    let loser = stage.ports(open(&url).await.tables);
+    let (mut five, mut six) = (Shard::new(&loser, 5), Shard::new(&loser, 6));
+    project(&loser, &five.next(1, 0)).await.expect("projected");
+    let impatient = PostgresOptions { write_timeout: Duration::from_secs(20), ..options(&url) };
+    let owner = stage.ports(PostgresTables::open(impatient).await.expect("opens").tables);
+    project(&owner, &five.next(1, 0)).await.expect("projected");
+    // It still believes that it owns both.
+    let turn = vec![Shard::new(&loser, 5).next(1, 0), six.next(1, 0)];
+    moved(&loser.tables.project(turn.clone()).await);
+    project(&owner, &turn[1]).await.expect("nobody holds its cursor");
+    six.is_there_once(&url).await;
+}
+
+#[tokio::test]
 async fn nodes_that_write_different_shards_do_not_disturb_each_other() {
     let stage = Arc::new(Stage::fresh().await);
     let url = url_of(&stage.database);

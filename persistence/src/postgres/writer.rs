@@ -17,7 +17,7 @@ use gavel_engine::ports::{
     format::Mark,
     tables::{ProjectError, Projection},
 };
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 use std::{collections::HashMap, time::Duration};
 use tokio::sync::Mutex;
 
@@ -153,8 +153,11 @@ impl Writer {
             let (mut conn, used) = slot.take(&self.dialler).await.map_err(ProjectFault::NotBegun)?;
             let written = self.in_time(rows.write(&self.dialler, &mut conn, &mut slot.months)).await;
             match &written {
-                Err(fault) if !fault.spares_the_connection() => slot.months.forget(),
-                _ => slot.conn = Some(conn),
+                Ok(()) => slot.conn = Some(conn),
+                // The rollback only waits in the driver's buffer until something is sent: until then the
+                // cursors' rows would stay locked against whoever they belong to now.
+                Err(fault) if fault.spares_the_connection() && self.in_time(conn.ping()).await.is_ok() => slot.conn = Some(conn),
+                Err(_) => slot.months.forget(),
             }
             match written {
                 // Nothing left; it died unnoticed.
