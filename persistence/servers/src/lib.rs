@@ -6,6 +6,7 @@
 //! panics with what is wrong: a test that needs a server can't go on without it. Nothing that ships
 //! may depend on this crate.
 
+mod certificate;
 mod pgbouncer;
 mod postgres;
 mod process;

@@ -1,6 +1,9 @@
 //! PostgreSQL.
 
-use crate::process::{Kind, Server, give_to_postgres, lets_in, run_unprivileged, temporary_dir};
+use crate::{
+    certificate::make_certificate,
+    process::{Kind, Server, give_to_postgres, lets_in, run_unprivileged, temporary_dir},
+};
 use rustix::process::{Signal, getuid};
 use std::{
     ffi::OsString,
@@ -32,6 +35,18 @@ impl Postgres {
     pub fn with(lines: &[&str]) -> Self {
         let kind = Config { lines: lines.iter().map(|line| format!("{line}\n")).collect() };
         Self { server: Server::start(kind, copy_template) }
+    }
+
+    /// One that speaks TLS to those who ask for it, with a certificate made for it (`cert.pem` in its
+    /// directory).
+    #[must_use]
+    pub fn with_tls() -> Self {
+        let lines = "ssl = on\nssl_cert_file = '../cert.pem'\nssl_key_file = '../key.pem'\n".to_owned();
+        let fill = |dir: &Path| {
+            copy_template(dir);
+            make_certificate(dir);
+        };
+        Self { server: Server::start(Config { lines }, fill) }
     }
 
     /// As clients want it.

@@ -1,13 +1,15 @@
 //! Redis.
 
-use crate::process::{Kind, Server};
+use crate::{
+    certificate::make_certificate,
+    process::{Kind, Server},
+};
 use std::{
     ffi::OsString,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     ops::{Deref, DerefMut},
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// A Redis of one's own. Stops, kills and the like are [`Server`]'s.
@@ -131,16 +133,4 @@ impl Kind for Config {
         // Whoever must log in first may do so: it serves. While it loads it says `-LOADING`.
         Ok(answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH"))
     }
-}
-
-/// Signed by itself, and no authority for others: whoever trusts it trusts this server alone.
-fn make_certificate(dir: &Path) {
-    let config = "[req]\ndistinguished_name = name\nx509_extensions = extensions\nprompt = no\n[name]\nCN = localhost\n\
-                  [extensions]\nbasicConstraints = critical, CA:FALSE\nsubjectAltName = IP:127.0.0.1, DNS:localhost\n";
-    std::fs::write(dir.join("openssl.cnf"), config).expect("its configuration");
-    let arguments =
-        "req -x509 -config openssl.cnf -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout key.pem -out cert.pem";
-    let mut command = Command::new("openssl");
-    let output = command.args(arguments.split_whitespace()).current_dir(dir).output().expect("openssl (Debian's package openssl) runs");
-    assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
 }

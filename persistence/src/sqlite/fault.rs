@@ -1,7 +1,5 @@
 //! What SQLite's errors mean for us: refused for certain, or nobody knows. No SQL here.
 
-use gavel_engine::ports::StorageError;
-
 /// The primary result codes (<https://www.sqlite.org/rescode.html>) that tell something.
 mod code {
     pub(super) const BUSY: i32 = 5;
@@ -62,27 +60,4 @@ impl Fault {
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let sqlx::Error::Database(database) = error else { return None };
     database.code()?.parse::<i32>().ok().map(|code| code & 0xff)
-}
-
-/// What the engine is told.
-pub(super) fn failed(operation: impl Into<String>, reason: impl std::fmt::Display) -> StorageError {
-    StorageError { operation: operation.into(), reason: reason.to_string() }
-}
-
-/// A number that SQLite's signed 64 bits can't hold, or one read back that is out of its type.
-#[derive(Debug, thiserror::Error)]
-#[error("{what} {number} is out of range")]
-pub(super) struct OutOfRange {
-    what: &'static str,
-    number: i128,
-}
-
-/// To SQLite's integers.
-pub(super) fn to_i64(what: &'static str, number: u64) -> Result<i64, OutOfRange> {
-    i64::try_from(number).map_err(|_| OutOfRange { what, number: number.into() })
-}
-
-/// From SQLite's integers.
-pub(super) fn from_i64<T: TryFrom<i64>>(what: &'static str, number: i64) -> Result<T, OutOfRange> {
-    T::try_from(number).map_err(|_| OutOfRange { what, number: number.into() })
 }

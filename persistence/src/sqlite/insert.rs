@@ -1,6 +1,7 @@
 //! Many rows at once into `tables.db`: what one row costs is mostly the binding of its columns.
 
-use super::{fault::OutOfRange, rows::Bound};
+use super::rows::Bound;
+use crate::columns::{Misfit, OutOfRange};
 use gavel_domain::ids::ShardId;
 use sqlx::{AssertSqlSafe, SqliteConnection, sqlite::SqliteRow};
 use std::sync::Arc;
@@ -47,8 +48,8 @@ impl Insert {
 pub(super) enum ProjectFault {
     #[error("the cursor of shard {0} has moved")]
     CursorMoved(ShardId),
-    #[error("{0}")]
-    Misfit(String),
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
     #[error(transparent)]
     Range(#[from] OutOfRange),
     #[error(transparent)]

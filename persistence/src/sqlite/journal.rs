@@ -2,10 +2,10 @@
 
 use super::{
     checkpoint::Checkpointer,
-    fault::failed,
-    rows::{RowError, after_numbers, bind_sealed, id_numbers, read_sealed},
+    rows::{RowError, bind_sealed, read_sealed},
     writer::{Job, JobError, Shared, Step, Writer, insert_statement},
 };
+use crate::columns::{after_numbers, failed, id_numbers};
 use futures_util::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
 use gavel_domain::{ids::ShardId, shard::batch::BatchId};
 use gavel_engine::ports::{

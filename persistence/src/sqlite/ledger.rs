@@ -1,21 +1,20 @@
 //! The ledger and the balances in `tables.db`.
 
 use super::{
-    fault::{OutOfRange, from_i64, to_i64},
     insert::{Insert, ProjectFault},
-    rows::Bound,
+    rows::{Bound, RowError},
 };
+use crate::columns::{self, LedgerRow, limit_number, to_i64};
 use gavel_domain::{
-    ids::{BidId, BidderId, Epoch, LotId, OperationId, Seq},
-    money::SignedAmount,
-    time::Timestamp,
-    wallet::event::{LedgerEntry, LedgerKind, WalletEvent, WalletRecorded},
+    ids::{BidderId, Seq},
+    wallet::event::{LedgerEntry, WalletRecorded},
 };
 use sqlx::{
     Row as _, SqliteConnection,
     sqlite::{SqlitePool, SqliteRow},
 };
 use std::sync::{Arc, LazyLock};
+use uuid::Uuid;
 
 static LEDGER: LazyLock<Insert> = LazyLock::new(|| {
     Insert::new(
@@ -31,17 +30,6 @@ static BALANCES: LazyLock<Insert> = LazyLock::new(|| {
         "ON CONFLICT (bidder, currency) DO UPDATE SET balance = excluded.balance, seq = excluded.seq WHERE excluded.seq > wallets.seq",
     )
 });
-
-/// Why a line can't be read.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LedgerFault {
-    #[error(transparent)]
-    Sqlx(#[from] sqlx::Error),
-    #[error(transparent)]
-    Range(#[from] OutOfRange),
-    #[error("a value that the rules don't allow: {0}")]
-    Value(String),
-}
 
 /// Writes lines and the balances after them.
 pub(super) async fn write(conn: &mut SqliteConnection, events: &[&WalletRecorded]) -> Result<(), ProjectFault> {
@@ -82,7 +70,7 @@ pub(super) async fn read(
     currency: Option<Arc<str>>,
     after: Seq,
     limit: usize,
-) -> Result<Vec<WalletRecorded>, LedgerFault> {
+) -> Result<Vec<WalletRecorded>, RowError> {
     let rows = sqlx::query(
         "SELECT seq, epoch, at, currency, kind, amount, balance, lot, bid_id, reason, actor, operation, digest FROM ledger
          WHERE bidder = ?1 AND seq > ?2 AND (?3 IS NULL OR currency = ?3) ORDER BY seq LIMIT ?4",
@@ -90,37 +78,31 @@ pub(super) async fn read(
     .bind(Arc::<str>::from(bidder.as_str()))
     .bind(i64::try_from(after.0).unwrap_or(i64::MAX))
     .bind(currency)
-    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .bind(limit_number(limit))
     .fetch_all(readers)
     .await?;
     rows.iter().map(|row| read_line(row, bidder)).collect()
 }
 
-fn read_line(row: &SqliteRow, bidder: &BidderId) -> Result<WalletRecorded, LedgerFault> {
-    let value = |what: &dyn std::fmt::Display| LedgerFault::Value(what.to_string());
-    let uuid = |at: usize| -> Result<Option<uuid::Uuid>, LedgerFault> {
+fn read_line(row: &SqliteRow, bidder: &BidderId) -> Result<WalletRecorded, RowError> {
+    let uuid = |at: usize| -> Result<Option<Uuid>, RowError> {
         let bytes: Option<&[u8]> = row.try_get(at)?;
-        bytes.map(uuid::Uuid::from_slice).transpose().map_err(|e| value(&e))
+        Ok(bytes.map(columns::uuid).transpose()?)
     };
-    let signed = |at: usize| -> Result<SignedAmount, LedgerFault> { SignedAmount::new(row.try_get(at)?).map_err(|e| value(&e)) };
-    let kind: &str = row.try_get(4)?;
-    let entry = Box::new(LedgerEntry {
-        currency: row.try_get::<&str, _>(3)?.into(),
-        kind: LedgerKind::ALL.into_iter().find(|known| known.as_str() == kind).ok_or_else(|| value(&kind))?,
-        amount: signed(5)?,
-        balance: signed(6)?,
-        lot: uuid(7)?.map(LotId),
-        bid: uuid(8)?.map(BidId),
-        reason: row.try_get::<&str, _>(9)?.into(),
-        by: row.try_get::<&str, _>(10)?.into(),
-        operation: OperationId(row.try_get::<&[u8], _>(11)?.try_into().map_err(|e| value(&e))?),
-        digest: row.try_get::<&[u8], _>(12)?.try_into().map_err(|e| value(&e))?,
-    });
-    Ok(WalletRecorded {
-        bidder: bidder.clone(),
-        epoch: Epoch(from_i64("epoch", row.try_get(1)?)?),
-        seq: Seq(from_i64("seq", row.try_get(0)?)?),
-        at: Timestamp::from_millis(row.try_get(2)?),
-        event: if entry.kind == LedgerKind::Capture { WalletEvent::Captured(entry) } else { WalletEvent::Posted(entry) },
-    })
+    let line = LedgerRow {
+        seq: row.try_get(0)?,
+        epoch: row.try_get(1)?,
+        at: row.try_get(2)?,
+        currency: row.try_get(3)?,
+        kind: row.try_get(4)?,
+        amount: row.try_get(5)?,
+        balance: row.try_get(6)?,
+        lot: uuid(7)?,
+        bid_id: uuid(8)?,
+        reason: row.try_get(9)?,
+        actor: row.try_get(10)?,
+        operation: row.try_get(11)?,
+        digest: row.try_get(12)?,
+    };
+    Ok(line.recorded(bidder)?)
 }

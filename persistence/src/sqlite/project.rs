@@ -2,13 +2,16 @@
 
 use super::{
     connect::Place,
-    fault::{Fault, failed, to_i64},
+    fault::Fault,
     insert::{Insert, ProjectFault},
     ledger,
-    rows::{Bound, bind_sealed, id_numbers, read_mark},
-    tables::{MOST_SEQ, SEQ_BITS, Writing, finger, lot_id, status_text},
+    rows::{Bound, bind_sealed, read_mark},
+    tables::{MOST_SEQ, SEQ_BITS, Writing, finger, lot_id},
 };
-use crate::record::RecordFormat;
+use crate::{
+    columns::{Misfit, amount_number, event_text, follow, id_numbers, not_projected, other_leader, status_text, to_i64, uuid},
+    record::RecordFormat,
+};
 use gavel_domain::{
     event::{BidPlaced, LotEvent, Recorded},
     ids::{LotId, ShardId},
@@ -16,8 +19,7 @@ use gavel_domain::{
     wallet::event::WalletRecorded,
 };
 use gavel_engine::ports::{
-    StorageError,
-    format::{Format as _, Mark, Sealed},
+    format::{Format as _, Sealed},
     tables::{ProjectError, Projection},
 };
 use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteRow};
@@ -75,15 +77,9 @@ pub(super) async fn project(
                     return Ok(());
                 }
             }
-            Err(ProjectError::Storage(told(projections, &fault)))
+            Err(ProjectError::Storage(not_projected(projections, &fault)))
         }
     }
-}
-
-fn told(projections: &[Projection], fault: &ProjectFault) -> StorageError {
-    let shards: Vec<_> = projections.iter().take(8).map(|projection| projection.shard.to_string()).collect();
-    let more = if projections.len() > 8 { ", …" } else { "" };
-    failed(format!("projecting shards {}{more}", shards.join(", ")), fault)
 }
 
 /// After an error that leaves open what was written: settles what counts by a write of its own, on
@@ -167,23 +163,10 @@ async fn move_cursor(conn: &mut SqliteConnection, projection: &Projection) -> Re
     Ok(())
 }
 
-/// Where the cursor goes, after checking that the batches follow it and one another.
-fn follow(projection: &Projection) -> Result<Mark, ProjectFault> {
-    let mut previous = projection.from.map(|mark| mark.hash).unwrap_or_default();
-    for batch in &projection.batches {
-        if batch.previous != previous || batch.shard != projection.shard {
-            return Err(ProjectFault::Misfit(format!("batch {} of shard {} does not follow the one before it", batch.id, batch.shard)));
-        }
-        previous = batch.hash;
-    }
-    let last = projection.batches.last();
-    last.map(|batch| batch.mark()).ok_or_else(|| ProjectFault::Misfit(format!("no batches for shard {}", projection.shard)))
-}
-
 fn read_keys(rows: &[SqliteRow]) -> Result<HashMap<LotId, i64>, ProjectFault> {
     let mut keys = HashMap::with_capacity(rows.len());
     for row in rows {
-        let id = uuid::Uuid::from_slice(row.try_get(0)?).map_err(|e| ProjectFault::Misfit(e.to_string()))?;
+        let id = uuid(row.try_get(0)?).map_err(|e| Misfit(e.to_string()))?;
         keys.insert(LotId(id), row.try_get(1)?);
     }
     Ok(keys)
@@ -192,10 +175,10 @@ fn read_keys(rows: &[SqliteRow]) -> Result<HashMap<LotId, i64>, ProjectFault> {
 /// The row's place: the lot's key above, the event's number below.
 fn place_of(keys: &HashMap<LotId, i64>, recorded: &Recorded) -> Result<i64, ProjectFault> {
     let (lot, seq) = (recorded.lot, recorded.seq);
-    let key = *keys.get(&lot).ok_or_else(|| ProjectFault::Misfit(format!("an event of lot {lot}, which is not among the lots")))?;
+    let key = *keys.get(&lot).ok_or_else(|| Misfit(format!("an event of lot {lot}, which is not among the lots")))?;
     let number = to_i64("seq", seq.0)?;
     if number > MOST_SEQ || key > i64::from(i32::MAX) {
-        return Err(ProjectFault::Misfit(format!("event {number} of lot {lot} (row {key}) is beyond what these tables hold")));
+        return Err(Misfit(format!("event {number} of lot {lot} (row {key}) is beyond what these tables hold")).into());
     }
     Ok((key << SEQ_BITS) | number)
 }
@@ -210,16 +193,16 @@ fn bind_lot<'q>(query: Bound<'q>, format: &RecordFormat, shard: ShardId, lot: &L
         .bind(Arc::clone(&lot.spec.currency.code))
         .bind(to_i64("epoch", lot.position.epoch.0)?)
         .bind(to_i64("seq", lot.position.seq.0)?)
-        .bind(lot.price.map(|price| number(price.get())))
+        .bind(lot.price.map(amount_number))
         .bind(lot.leader.as_ref().map(|leader| Arc::<str>::from(leader.as_str())))
         .bind(to_i64("bid_count", lot.bid_count)?)
-        .bind(number(lot.minimum_bid.get()))
+        .bind(amount_number(lot.minimum_bid))
         .bind(lot.closes_at.map(|at| at.as_millis()))
         .bind(format.encode_view(lot)))
 }
 
 fn bind_bid<'q>(query: Bound<'q>, place: i64, recorded: &Recorded, bid: &BidPlaced) -> Result<Bound<'q>, ProjectFault> {
-    let leader = (bid.leader != bid.bidder).then(|| Arc::<str>::from(bid.leader.as_str()));
+    let leader = other_leader(bid).map(Arc::<str>::from);
     Ok(query
         .bind(place)
         .bind(to_i64("epoch", recorded.epoch.0)?)
@@ -227,12 +210,12 @@ fn bind_bid<'q>(query: Bound<'q>, place: i64, recorded: &Recorded, bid: &BidPlac
         .bind(Arc::<str>::from(bid.bidder.as_str()))
         .bind(finger(&bid.bidder))
         .bind(bid.bid_id.0.as_bytes().to_vec())
-        .bind(number(bid.amount.get()))
-        .bind(number(bid.max.get()))
-        .bind(number(bid.price.get()))
+        .bind(amount_number(bid.amount))
+        .bind(amount_number(bid.max))
+        .bind(amount_number(bid.price))
         .bind(leader)
         .bind(to_i64("bid_count", bid.bid_count)?)
-        .bind(number(bid.minimum_bid.get()))
+        .bind(amount_number(bid.minimum_bid))
         .bind(bid.reserve_met)
         .bind(bid.deadline.map(|at| at.as_millis()))
         .bind(bid.closes_at.map(|at| at.as_millis())))
@@ -243,29 +226,6 @@ fn bind_event<'q>(query: Bound<'q>, format: &RecordFormat, place: i64, recorded:
         .bind(place)
         .bind(to_i64("epoch", recorded.epoch.0)?)
         .bind(recorded.at.as_millis())
-        .bind(kind(&recorded.event))
+        .bind(event_text(&recorded.event))
         .bind(format.encode_event(recorded)))
-}
-
-/// For people who read the table.
-const fn kind(event: &LotEvent) -> &'static str {
-    match event {
-        LotEvent::Created(_) | LotEvent::CreatedWith(_) => "created",
-        LotEvent::Opened { .. } => "opened",
-        LotEvent::BidPlaced(_) => "bid_placed",
-        LotEvent::Extended { .. } => "extended",
-        LotEvent::Paused { .. } => "paused",
-        LotEvent::Resumed { .. } => "resumed",
-        LotEvent::Changed(_) => "changed",
-        LotEvent::Closed(_) => "closed",
-        LotEvent::Cancelled { .. } => "cancelled",
-        LotEvent::Settled => "settled",
-        LotEvent::Registered(_) => "registered",
-        LotEvent::Unregistered(_) => "unregistered",
-    }
-}
-
-/// An amount is below 2^53.
-fn number(amount: u64) -> i64 {
-    i64::try_from(amount).unwrap_or(i64::MAX)
 }

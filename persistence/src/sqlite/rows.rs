@@ -1,10 +1,7 @@
 //! Batches as rows: the one way a `Sealed` is bound and read, for the journal and the archive.
 
-use super::fault::{OutOfRange, from_i64, to_i64};
-use gavel_domain::{
-    ids::{Epoch, ShardId},
-    shard::batch::BatchId,
-};
+use crate::columns::{self, BadColumn, OutOfRange, from_i64, id_numbers};
+use gavel_domain::{ids::ShardId, shard::batch::BatchId};
 use gavel_engine::ports::format::{Digest, Mark, Sealed};
 use sqlx::{
     Row as _, Sqlite,
@@ -16,25 +13,19 @@ use sqlx::{
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RowError {
     #[error(transparent)]
-    Number(#[from] OutOfRange),
-    #[error("a digest of {0} bytes where 32 are kept")]
-    Digest(usize),
+    Column(#[from] BadColumn),
     #[error(transparent)]
     Sqlx(#[from] sqlx::Error),
 }
 
+impl From<OutOfRange> for RowError {
+    fn from(number: OutOfRange) -> Self {
+        Self::Column(number.into())
+    }
+}
+
 /// A query under way.
 pub(super) type Bound<'q> = Query<'q, Sqlite, SqliteArguments>;
-
-/// An id in SQLite's integers.
-pub(super) fn id_numbers(id: BatchId) -> Result<(i64, i64), OutOfRange> {
-    Ok((to_i64("epoch", id.epoch.0)?, to_i64("batch number", id.number)?))
-}
-
-/// Where "after nothing" lies: below every id.
-pub(super) fn after_numbers(after: Option<BatchId>) -> Result<(i64, i64), OutOfRange> {
-    after.map_or(Ok((-1, -1)), id_numbers)
-}
 
 /// Binds shard, epoch, number, previous, hash, bytes.
 pub(super) fn bind_sealed<'q>(query: Bound<'q>, batch: &Sealed) -> Result<Bound<'q>, OutOfRange> {
@@ -70,10 +61,9 @@ pub(super) fn read_shard(row: &SqliteRow, at: usize) -> Result<ShardId, RowError
 }
 
 fn read_id(row: &SqliteRow, at: usize) -> Result<BatchId, RowError> {
-    Ok(BatchId { epoch: Epoch(from_i64("epoch", row.try_get(at)?)?), number: from_i64("batch number", row.try_get(at + 1)?)? })
+    Ok(columns::batch_id(row.try_get(at)?, row.try_get(at + 1)?)?)
 }
 
 fn read_digest(row: &SqliteRow, at: usize) -> Result<Digest, RowError> {
-    let bytes: &[u8] = row.try_get(at)?;
-    bytes.try_into().map(Digest).map_err(|_| RowError::Digest(bytes.len()))
+    Ok(columns::digest(row.try_get(at)?)?)
 }

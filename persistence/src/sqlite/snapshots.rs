@@ -5,10 +5,10 @@
 //! away afterwards; a start clears away what a crash left ([`clear_leftovers`]).
 
 use super::{
-    fault::failed,
     rows::{RowError, read_mark},
     writer::{Job, JobError, Step, Writer},
 };
+use crate::columns::{failed, id_numbers};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use gavel_domain::ids::{BidderId, LotId, ShardId};
 use gavel_engine::ports::{
@@ -163,7 +163,7 @@ impl Save {
         }
         let last = self.staged.is_empty();
         if last {
-            let (epoch, number) = super::rows::id_numbers(self.marker.id)?;
+            let (epoch, number) = id_numbers(self.marker.id)?;
             sqlx::query("INSERT OR REPLACE INTO markers (shard, save, epoch, number, hash) VALUES (?, ?, ?, ?, ?)")
                 .bind(self.shard)
                 .bind(save)

@@ -4,23 +4,20 @@
 
 use super::{
     connect::Place,
-    fault::{failed, from_i64},
     ledger, project,
-    rows::{RowError, after_numbers, id_numbers, read_mark, read_sealed, read_shard},
+    rows::{RowError, read_mark, read_sealed, read_shard},
 };
-use crate::record::RecordFormat;
+use crate::{
+    columns::{self, BadColumn, BidRow, after_numbers, failed, id_numbers, limit_number, status_text},
+    record::RecordFormat,
+};
 use futures_util::FutureExt as _;
 use gavel_domain::{
-    event::{BidPlaced, LotEvent, Recorded},
-    ids::{BidId, BidderId, Epoch, LotId, Seq, ShardId},
-    lot::{
-        Status,
-        view::{LotView, Own},
-    },
-    money::Amount,
+    event::Recorded,
+    ids::{BidId, BidderId, LotId, Seq, ShardId},
+    lot::view::{LotView, Own},
     receipt::Receipt,
     shard::batch::BatchId,
-    time::Timestamp,
     wallet::event::WalletRecorded,
 };
 use gavel_engine::ports::{
@@ -84,9 +81,7 @@ enum ReadError {
     #[error(transparent)]
     Damage(#[from] Damage),
     #[error(transparent)]
-    Range(#[from] super::fault::OutOfRange),
-    #[error("a value that the rules don't allow: {0}")]
-    Value(String),
+    Column(#[from] BadColumn),
 }
 
 impl SqliteTables {
@@ -303,42 +298,27 @@ async fn own(readers: &SqlitePool, lot: LotId, bidder: &BidderId) -> Result<Opti
         .await?;
     let Some(row) = row else { return Ok(None) };
     let max: Option<i64> = row.try_get(1)?;
-    max.map(|max| Ok(Own { leading: row.try_get(0)?, max: amount(max)? })).transpose()
+    max.map(|max| Ok(Own { leading: row.try_get(0)?, max: columns::amount(max)? })).transpose()
 }
 
 fn read_bid(lot: LotId, row: &SqliteRow) -> Result<Recorded, ReadError> {
-    let bidder = bidder(row.try_get(3)?)?;
-    let leader = row.try_get::<Option<&str>, _>(8)?.map_or_else(|| Ok(bidder.clone()), self::bidder)?;
-    let bid_id = uuid::Uuid::from_slice(row.try_get(4)?).map_err(|e| ReadError::Value(e.to_string()))?;
-    let time = |at: i64| Timestamp::from_millis(at);
-    Ok(Recorded {
-        lot,
-        epoch: Epoch(from_i64("epoch", row.try_get(1)?)?),
-        seq: Seq(from_i64("seq", row.try_get(0)?)?),
-        at: time(row.try_get(2)?),
-        event: LotEvent::BidPlaced(BidPlaced {
-            bidder,
-            bid_id: BidId(bid_id),
-            amount: amount(row.try_get(5)?)?,
-            max: amount(row.try_get(6)?)?,
-            price: amount(row.try_get(7)?)?,
-            leader,
-            outbid: None,
-            bid_count: from_i64("bid_count", row.try_get(9)?)?,
-            minimum_bid: amount(row.try_get(10)?)?,
-            reserve_met: row.try_get(11)?,
-            deadline: row.try_get::<Option<i64>, _>(12)?.map(time),
-            closes_at: row.try_get::<Option<i64>, _>(13)?.map(time),
-        }),
-    })
-}
-
-fn bidder(text: &str) -> Result<BidderId, ReadError> {
-    BidderId::try_from(text).map_err(|e| ReadError::Value(e.to_string()))
-}
-
-fn amount(number: i64) -> Result<Amount, ReadError> {
-    Amount::new(from_i64("amount", number)?).map_err(|e| ReadError::Value(e.to_string()))
+    let bid = BidRow {
+        seq: row.try_get(0)?,
+        epoch: row.try_get(1)?,
+        at: row.try_get(2)?,
+        bidder: row.try_get(3)?,
+        bid_id: columns::uuid(row.try_get(4)?)?,
+        amount: row.try_get(5)?,
+        max: row.try_get(6)?,
+        price: row.try_get(7)?,
+        leader: row.try_get(8)?,
+        bid_count: row.try_get(9)?,
+        minimum_bid: row.try_get(10)?,
+        reserve_met: row.try_get(11)?,
+        deadline: row.try_get(12)?,
+        closes_at: row.try_get(13)?,
+    };
+    Ok(bid.recorded(lot)?)
 }
 
 /// FNV-1a of the name, in 32 bits: on disk, so it stays as it is. Two bidders may share one.
@@ -348,20 +328,4 @@ pub(super) fn finger(bidder: &BidderId) -> i64 {
 
 pub(super) fn lot_id(lot: LotId) -> Vec<u8> {
     lot.0.as_bytes().to_vec()
-}
-
-/// As the API names it; on disk.
-pub(super) const fn status_text(status: Status) -> &'static str {
-    match status {
-        Status::Draft => "draft",
-        Status::Scheduled => "scheduled",
-        Status::Open => "open",
-        Status::Paused => "paused",
-        Status::Closed => "closed",
-        Status::Cancelled => "cancelled",
-    }
-}
-
-fn limit_number(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }

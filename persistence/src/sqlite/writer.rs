@@ -5,11 +5,8 @@
 //! recovery) is a [`Job`], done a short step at a time between appends, so that nobody ever meets
 //! a lock. What the jobs are is in `journal.rs` and `snapshots.rs`.
 
-use super::{
-    connect::Place,
-    fault::{Fault, failed},
-    rows::bind_sealed,
-};
+use super::{connect::Place, fault::Fault, rows::bind_sealed};
+use crate::columns::{OutOfRange, failed};
 use futures_util::future::BoxFuture;
 use gavel_engine::ports::{StorageError, format::Sealed, journal::AppendError};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection};
@@ -55,7 +52,7 @@ pub(super) enum JobError {
     #[error(transparent)]
     Row(#[from] super::rows::RowError),
     #[error(transparent)]
-    Range(#[from] super::fault::OutOfRange),
+    Range(#[from] OutOfRange),
     #[error("{0}")]
     Refused(String),
 }
