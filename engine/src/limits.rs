@@ -21,6 +21,9 @@ pub const BATCH_ENTRIES: usize = 4_096;
 /// shards together, as encoded. Beyond: they are read back from the journal.
 pub const BACKLOG_BYTES: usize = 32 << 20;
 
+/// Spans of a tenth of a second that one shard's lag is told by; beyond, the last one grows.
+pub const BACKLOG_SPANS: usize = 65_536;
+
 /// Bytes of batches that the tables don't hold and that a starting shard keeps from its journal, as encoded.
 /// Beyond: none, they are read again. All shards start at once.
 pub const START_TAIL_BYTES: usize = 512 << 10;

@@ -13,7 +13,7 @@ pub const COMMIT_BATCH_EVENTS: &str = "gavel_commit_batch_events";
 pub const COMMIT_SECONDS: &str = "gavel_commit_seconds";
 /// Committed batches that the tables don't hold yet.
 pub const PROJECTOR_LAG_BATCHES: &str = "gavel_projector_lag_batches";
-/// Age of the oldest of them; an upper bound while some are in the journal only.
+/// Age of the oldest of them, a tenth of a second too much at most.
 pub const PROJECTOR_LAG_SECONDS: &str = "gavel_projector_lag_seconds";
 /// Rows (events) that the projector has written.
 pub const PROJECTED_EVENTS: &str = "gavel_projected_events_total";

@@ -19,7 +19,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::sync::Notify;
 
@@ -57,9 +57,19 @@ struct Run {
     end: Option<Mark>,
     committed: u64,
     projected: u64,
-    /// Since when the tables are behind.
-    behind_since: Option<Instant>,
+    /// When what the tables lack became durable, the batches in the journal only among them.
+    spans: VecDeque<Span>,
 }
+
+/// Batches that became durable at about the same time.
+#[derive(Debug)]
+struct Span {
+    last: BatchId,
+    since: Instant,
+}
+
+/// How much time one span covers: the lag is told no finer.
+const SPAN: Duration = Duration::from_millis(100);
 
 /// A shard's backlog at one moment.
 #[derive(Debug, Clone)]
@@ -89,7 +99,7 @@ impl Backlog {
         run.gap = behind.then_some(end.id);
         run.cursor = cursor;
         run.end = Some(end);
-        run.behind_since = behind.then(Instant::now);
+        run.spans = behind.then(|| Span { last: end.id, since: Instant::now() }).into_iter().collect();
         (run.committed, run.projected) = (u64::from(behind), 0);
         let rest: VecDeque<_> = remembered.into_iter().filter(|batch| cursor.is_none_or(|cursor| batch.sealed.id > cursor.id)).collect();
         let bytes = bytes_of(rest.iter().cloned());
@@ -109,7 +119,7 @@ impl Backlog {
         let mut run = self.run(shard).lock();
         run.end = Some(committed.sealed.mark());
         run.committed += 1;
-        run.behind_since.get_or_insert(committed.at);
+        run.note_time(committed.sealed.id, committed.at);
         if self.bytes.load(Ordering::Relaxed) + bytes <= limits::BACKLOG_BYTES {
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
             let kept = if run.gap.is_some() { &mut run.after_gap } else { &mut run.batches };
@@ -166,11 +176,10 @@ impl Backlog {
             self.bytes.fetch_sub(first.sealed.bytes.len(), Ordering::Relaxed);
             run.batches.pop_front();
         }
-        // Of what is left in memory the oldest is known. What is in the journal only has no known age
-        // here: the last one stays, an upper bound that grows until the gap has been read.
-        run.behind_since = run.batches.front().map(|batch| batch.at).or(run.behind_since);
+        while run.spans.front().is_some_and(|span| span.last <= cursor.id) {
+            run.spans.pop_front();
+        }
         if run.end == Some(cursor) {
-            run.behind_since = None;
             run.projected = run.committed;
         }
     }
@@ -181,18 +190,29 @@ impl Backlog {
         self.run(shard).lock().cursor
     }
 
-    /// Batches that the tables don't hold yet, and the age of the oldest in seconds: an upper bound
-    /// while some of them are in the journal only. After a restart batches that were left behind
-    /// count as one until they are read.
+    /// Batches that the tables don't hold yet, and the age of the oldest in seconds, a tenth of a second
+    /// too much at most. After a restart batches that were left behind count as one until they are read,
+    /// and as old as the restart.
     #[must_use]
     pub fn lag(&self) -> (u64, f64) {
         let mut lag = (0, 0.0_f64);
         for run in &self.shards {
             let run = run.lock();
             lag.0 += run.committed.saturating_sub(run.projected);
-            lag.1 = run.behind_since.map_or(lag.1, |since| lag.1.max(since.elapsed().as_secs_f64()));
+            lag.1 = run.spans.front().map_or(lag.1, |oldest| lag.1.max(oldest.since.elapsed().as_secs_f64()));
         }
         lag
+    }
+}
+
+impl Run {
+    /// A batch became durable.
+    fn note_time(&mut self, id: BatchId, at: Instant) {
+        let full = self.spans.len() >= limits::BACKLOG_SPANS;
+        match self.spans.back_mut() {
+            Some(span) if full || at.saturating_duration_since(span.since) < SPAN => span.last = id,
+            _ => self.spans.push_back(Span { last: id, since: at }),
+        }
     }
 }
 
@@ -263,6 +283,28 @@ mod tests {
         assert_eq!((next(&backlog), backlog.unprojected(SHARD).more), (Some(vec![6]), false));
         backlog.projected(SHARD, mark(6), 1);
         assert_eq!((next(&backlog), backlog.bytes.load(Ordering::Relaxed)), (None, 0));
+    }
+
+    #[test]
+    fn the_lag_is_that_of_the_oldest_batch_wherever_it_is() {
+        let backlog = Backlog::new(1);
+        let now = Instant::now();
+        let at = |number: u64, seconds_ago: u64, bytes| {
+            let mut batch = committed(number, bytes);
+            batch.at = now.checked_sub(Duration::from_secs(seconds_ago)).unwrap();
+            backlog.push(SHARD, batch);
+        };
+        at(1, 50, 10);
+        at(2, 40, limits::BACKLOG_BYTES); // does not fit: in the journal only
+        at(3, 30, 10);
+        let lag = || backlog.lag().1;
+        assert!((50.0..51.0).contains(&lag()), "{}", lag());
+        backlog.projected(SHARD, mark(1), 1);
+        assert!((40.0..41.0).contains(&lag()), "{}", lag());
+        backlog.projected(SHARD, mark(2), 1);
+        assert!((30.0..31.0).contains(&lag()), "{}", lag());
+        backlog.projected(SHARD, mark(3), 1);
+        assert_eq!(backlog.lag(), (0, 0.0));
     }
 
     #[test]
