@@ -5,7 +5,7 @@
 
 use crate::{
     auth::{Gate, Issuer, IssuerError, Logins, PasswordError, Passwords, Source, TokenKeys},
-    config::{JournalStore, Settings},
+    config::{JournalStore, Settings, TablesStore},
     http::{self, Api},
     telemetry::{Metrics, gauges},
     ws::{self, hub::Hub},
@@ -16,9 +16,11 @@ use gavel_engine::ports::StorageError;
 use gavel_engine::{Engine, routing::engine::Tuning};
 use gavel_persistence::accounts::sqlite::{OpenError as AccountsError, SqliteAccounts};
 use gavel_persistence::{
-    profile::{self, Journal, OpenError, Opened, Stores},
+    postgres::PostgresOptions,
+    profile::{self, Journal, OpenError, Opened, Stores, Tables},
     redis::RedisOptions,
 };
+use secrecy::ExposeSecret as _;
 use std::{net::SocketAddr, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -191,7 +193,26 @@ async fn open_storage(settings: &Settings) -> Result<Opened, ServerError> {
         JournalStore::Sqlite => Journal::DataDir,
         JournalStore::Redis => Journal::Redis(Box::new(redis_options(settings, shards, runtime.clone())?)),
     };
-    Ok(profile::open(&settings.server.data_dir, journal, shards, runtime).await?)
+    let tables = match settings.tables.store {
+        TablesStore::Sqlite => Tables::DataDir,
+        TablesStore::Postgres => Tables::Postgres(Box::new(postgres_options(settings, shards, runtime.clone()))),
+    };
+    Ok(profile::open(&settings.server.data_dir, journal, tables, shards, runtime).await?)
+}
+
+fn postgres_options(settings: &Settings, shards: u16, runtime: tokio::runtime::Handle) -> PostgresOptions {
+    let postgres = &settings.postgres;
+    let password = postgres.password.as_ref().map(|password| password.expose_secret().to_owned());
+    PostgresOptions {
+        password,
+        migrate: postgres.migrate,
+        migrate_url: postgres.migrate_url.as_ref().map(|url| url.as_given().to_owned()),
+        readers: postgres.readers,
+        connect_timeout: postgres.connect_timeout,
+        read_timeout: postgres.read_timeout,
+        write_timeout: postgres.write_timeout,
+        ..PostgresOptions::new(postgres.url.as_given(), shards, runtime)
+    }
 }
 
 fn redis_options(settings: &Settings, shards: u16, runtime: tokio::runtime::Handle) -> Result<RedisOptions, ServerError> {
@@ -215,7 +236,7 @@ fn report(opened: &Opened, settings: &Settings) {
         tracing::warn!(configured, stored, "engine.shards is set when data is created: keeping the number it was made with");
     }
     for warning in &opened.warnings {
-        tracing::warn!(%warning, "this Redis can lose what it acknowledged");
+        tracing::warn!(%warning, "this store can lose what it acknowledged");
     }
     if found.created {
         tracing::info!("new data directory");
@@ -232,7 +253,7 @@ fn report(opened: &Opened, settings: &Settings) {
         tracing::error!("{journal} is missing: it is made anew from the archive; batches that were not archived yet are lost");
     }
     if found.rebuilt_tables {
-        tracing::warn!("tables.db is missing: it is made anew from the journal");
+        tracing::warn!("{} is missing: it is made anew from the journal", opened.stores.tables());
     }
 }
 

@@ -36,9 +36,9 @@ async fn tables_are_made_once_and_only_when_asked() {
     let url = url_of(&database().await);
     assert!(matches!(refusal(plain(&url)).await, OpenError::NotMigrated { .. }));
     // Several at once: one makes them, the others wait and find them.
-    let all = futures_util::future::try_join_all((0..4).map(|_| migrate(&url))).await.expect("migrated");
+    let all = futures_util::future::try_join_all((0..4).map(|_| migrate(&url, None))).await.expect("migrated");
     assert_eq!(all.iter().filter(|migrated| migrated.from == 0).count(), 1, "{all:?}");
-    assert_eq!(migrate(&url).await.expect("migrated"), Migrated { from: 1, to: 1 });
+    assert_eq!(migrate(&url, None).await.expect("migrated"), Migrated { from: 1, to: 1 });
     PostgresTables::open(plain(&url)).await.expect("opens");
 }
 
@@ -63,9 +63,9 @@ async fn a_newer_or_foreign_schema_is_refused() {
     assert!(matches!(refusal(plain(&url)).await, OpenError::Foreign { .. }));
 
     let url = url_of(&database().await);
-    migrate(&url).await.expect("migrated");
+    migrate(&url, None).await.expect("migrated");
     run(&url, "UPDATE gavel.meta SET version = 99").await;
-    for refused in [refusal(plain(&url)).await, refusal(options(&url)).await, migrate(&url).await.expect_err("refused")] {
+    for refused in [refusal(plain(&url)).await, refusal(options(&url)).await, migrate(&url, None).await.expect_err("refused")] {
         assert!(matches!(refused, OpenError::Newer { found: 99, known: 1, .. }), "{refused}");
     }
 }
@@ -76,7 +76,7 @@ async fn a_schema_that_was_made_for_us_is_taken() {
     let url = url_of(&database().await);
     let name = url.rsplit('/').next().expect("a database");
     run(&url, &format!("CREATE ROLE owner_{name} LOGIN; CREATE SCHEMA gavel AUTHORIZATION owner_{name}")).await;
-    migrate(&url.replace("gavel@", &format!("owner_{name}@"))).await.expect("migrated");
+    migrate(&url.replace("gavel@", &format!("owner_{name}@")), None).await.expect("migrated");
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn a_wrong_password_is_refused_and_not_shown() {
     let with = |password: &str| server.url().replace("gavel@", &format!("gavel:{password}@"));
     let line = line(&with("hunter2")).await;
     assert_eq!(line, "the user or password is refused: password authentication failed for user \"gavel\" (SQLSTATE 28P01)");
-    migrate(&with("sesame")).await.expect("migrated");
+    migrate(&with("sesame"), None).await.expect("migrated");
     PostgresTables::open(plain(&with("sesame"))).await.expect("opens");
 }
 
@@ -163,15 +163,12 @@ async fn tls_on_one_side_only_is_named() {
 #[tokio::test]
 async fn tls_is_spoken_and_a_certificate_of_nobody_known_refused() {
     let server = tokio::task::spawn_blocking(Postgres::with_tls).await.expect("a server");
-    let certificate = std::fs::read(server.dir().join("cert.pem")).expect("its certificate");
     let full = format!("{}?sslmode=verify-full", server.url());
     let refused = refusal(plain(&full)).await;
     assert!(matches!(&refused, OpenError::Tls { reason, .. } if reason.contains("certificate")), "{refused}");
-    let trusting = |url: &str| PostgresOptions { root_certificates: Some(certificate.clone()), ..options(url) };
-    // The URL's file does the same.
-    let file = server.dir().join("cert.pem");
-    migrate(&format!("{full}&sslrootcert={}", file.display())).await.expect("migrated");
-    let opened = PostgresTables::open(trusting(&full)).await.expect("opens");
+    let trusted = format!("{full}&sslrootcert={}", server.dir().join("cert.pem").display());
+    migrate(&trusted, None).await.expect("migrated");
+    let opened = PostgresTables::open(options(&trusted)).await.expect("opens");
     opened.tables.ping().await.expect("writable");
     opened.tables.cursors().await.expect("readable");
     let encrypted = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND application_name = 'gavel'";
@@ -191,7 +188,7 @@ async fn a_database_that_is_missing_or_of_another_encoding_is_named() {
 async fn a_server_that_takes_no_writes_is_refused() {
     let name = database().await;
     let url = url_of(&name);
-    migrate(&url).await.expect("migrated");
+    migrate(&url, None).await.expect("migrated");
     run(&url, &format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await;
     assert_eq!(line(&url).await, "takes no writes: default_transaction_read_only is on");
 
@@ -209,7 +206,7 @@ async fn a_server_that_takes_no_writes_is_refused() {
 #[tokio::test]
 async fn a_full_disk_is_named() {
     let url = url_of(&database().await);
-    migrate(&url).await.expect("migrated");
+    migrate(&url, None).await.expect("migrated");
     run(
         &url,
         "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
@@ -232,9 +229,9 @@ async fn a_role_with_few_rights_serves_and_one_with_fewer_is_told_which() {
     let role = format!("role_{}", stage.database);
     run(&url, &format!("CREATE ROLE {role} LOGIN")).await;
     let as_role = url.replace("gavel@", &format!("{role}@"));
-    let lacking = migrate(&as_role).await.expect_err("it may not make a schema");
+    let lacking = migrate(&as_role, None).await.expect_err("it may not make a schema");
     assert!(matches!(&lacking, OpenError::Privileges { .. }), "{lacking}");
-    migrate(&url).await.expect("migrated");
+    migrate(&url, None).await.expect("migrated");
     assert!(line(&as_role).await.starts_with("the user lacks rights: permission denied for schema gavel"));
     run(&url, &format!("GRANT USAGE ON SCHEMA gavel TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA gavel TO {role}")).await;
     run(&url, &format!("GRANT UPDATE ON gavel.meta TO {role}")).await;

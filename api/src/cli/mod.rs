@@ -3,6 +3,7 @@
 
 mod config;
 mod error;
+mod migrate;
 mod output;
 mod password;
 mod replay;
@@ -43,6 +44,8 @@ enum Command {
     /// Administer the wallets of a running server
     #[command(subcommand)]
     Wallet(wallet::WalletCommand),
+    /// Make the tables in PostgreSQL, or bring them up to date
+    Migrate(ConfigArgs),
     /// Check, show or explain the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -219,6 +222,7 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Token(args) => token::run(&args),
         Command::User(command) => user::run(command),
         Command::Wallet(command) => wallet::run(&command),
+        Command::Migrate(args) => migrate::run(&args),
         Command::Config(command) => config::run(&command),
     }
 }

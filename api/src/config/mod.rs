@@ -9,6 +9,7 @@ mod auth;
 mod error;
 mod layers;
 mod names;
+mod postgres;
 mod redis;
 mod settings;
 mod value;
@@ -16,6 +17,7 @@ mod value;
 pub use auth::{Auth, TokenAlgorithm};
 pub use error::{ConfigError, Place};
 pub use names::{EnvName, env_names};
+pub use postgres::{Postgres, Tables, TablesStore};
 pub use redis::Redis;
 pub use settings::{
     Access, Anonymous, Currency, Engine, IncrementRow, Journal, JournalStore, Limits, Log, LogFormat, Lots, Metrics, Server, Settings,

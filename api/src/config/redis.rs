@@ -71,7 +71,7 @@ impl Redis {
 }
 
 /// A text, whose wrong type is not answered with what was given.
-fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+pub(super) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     match toml::Value::deserialize(from)? {
         toml::Value::String(text) => Ok(text),
         _ => Err(D::Error::custom("expected a text")),
@@ -88,11 +88,11 @@ fn show_address<S: Serializer>(address: &Address, to: S) -> Result<S::Ok, S::Err
     to.collect_str(address)
 }
 
-fn password<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
+pub(super) fn password<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
     Ok(Some(text(from)?).filter(|text| !text.is_empty()).map(SecretString::from))
 }
 
-fn show_masked<S: Serializer>(password: &Option<SecretString>, to: S) -> Result<S::Ok, S::Error> {
+pub(super) fn show_masked<S: Serializer>(password: &Option<SecretString>, to: S) -> Result<S::Ok, S::Error> {
     (if password.is_some() { MASK } else { "" }).serialize(to)
 }
 

@@ -6,7 +6,7 @@ use super::value::{
     DAY, count_or_off, integer, millis, millis_or_off, optional_path, rate, rate_or_off, show_count_or_off, show_millis,
     show_millis_or_off, show_rate_or_off,
 };
-use super::{Auth, Redis, error::Conflict};
+use super::{Auth, Postgres, Redis, Tables, error::Conflict};
 use actix_web::http::Uri;
 use gavel_domain::{
     lot::increments::{Increment, Increments},
@@ -39,6 +39,10 @@ pub struct Settings {
     pub journal: Journal,
     /// `[redis]`
     pub redis: Redis,
+    /// `[tables]`
+    pub tables: Tables,
+    /// `[postgres]`
+    pub postgres: Postgres,
     /// `[limits]`
     pub limits: Limits,
     /// `[access]`
@@ -285,7 +289,8 @@ impl Settings {
     /// What no value can say alone; the path is the key to point at.
     pub(super) fn check(&self) -> Result<(), Conflict> {
         self.auth.check()?;
-        self.redis.check()
+        self.redis.check()?;
+        self.postgres.check(self.tables.store, self.journal.store)
     }
 }
 

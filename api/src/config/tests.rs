@@ -193,6 +193,28 @@ fn a_redis_is_told_wrong_by_line_key_and_reason() {
 }
 
 #[test]
+fn tables_in_postgresql_are_told_wrong_by_line_key_and_reason() {
+    refused_file("[tables]\nstore = \"mysql\"", &["g.toml:2:9", "tables.store: unknown variant `mysql`", "`sqlite` or `postgres`"]);
+    refused_file("[tables]\nstore = \"postgres\"", &["g.toml:2:9", "tables.store: \"postgres\" goes with journal.store = \"redis\""]);
+    refused_file("[postgres]\nurl = \"h:5432\"", &["g.toml:2:7", "postgres.url: expected postgres://user@host:port/database"]);
+    refused_file("[postgres]\nmigrate_url = \"redis://h\"", &["g.toml:2:15", "postgres.migrate_url: expected postgres://"]);
+    refused_file("[postgres]\nreaders = 0", &["g.toml:2:11", "postgres.readers", "from 1 to 1000"]);
+    for key in ["connect_timeout_ms", "read_timeout_ms", "write_timeout_ms"] {
+        refused_file(&format!("[postgres]\n{key} = 0"), &["g.toml:2:", &format!("postgres.{key}"), "from 1 to 86400000"]);
+    }
+    let both = "[postgres]\nurl = \"postgres://ann:horse@h/gavel\"\npassword = \"horse\"";
+    let error = load(Some(both), &[], &Overrides::default()).unwrap_err();
+    assert!(error.contains("postgres.password") && error.contains("give one of them") && !error.contains("horse"), "{error}");
+    let whole = "journal.store = \"redis\"\ntables.store = \"postgres\"\npostgres.url = \"postgres://ann:horse@h/gavel\"";
+    let settings = load(Some(whole), &[], &Overrides::default()).unwrap();
+    assert_eq!(settings.tables.store, TablesStore::Postgres);
+    assert!(settings.show().contains("url = \"postgres://ann:********@h/gavel\""), "{}", settings.show());
+    assert!(!settings.show().contains("horse") && !format!("{settings:?}").contains("horse"));
+    let settings = load(None, &[("GAVEL__POSTGRES__PASSWORD", "horse")], &Overrides::default()).unwrap();
+    assert!(settings.show().contains("password = \"********\"") && !format!("{settings:?}").contains("horse"));
+}
+
+#[test]
 fn a_password_of_redis_is_never_shown() {
     let settings = load(Some("[redis]\nurl = \"redis://ann:horse@h:1\""), &[], &Overrides::default()).unwrap();
     assert!(settings.show().contains("url = \"redis://ann:********@h:1\""), "{}", settings.show());

@@ -3,6 +3,7 @@
 //! Where a number is measured, the `metrics` macros are used with the names here. There is no listener of its own: the page
 //! `/metrics` renders.
 
+use gavel_persistence::postgres::SERIALIZATION_FAILURES;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use std::time::Duration;
@@ -116,7 +117,8 @@ fn describe() {
     describe_counter!(ACTOR_REBUILDS, Unit::Count, "Lots and wallets rebuilt after a panic");
     describe_counter!(SHARD_RECOVERIES, Unit::Count, "Shards recovered after a failed append");
     describe_counter!(PROJECTED_EVENTS, Unit::Count, "Events written to the tables");
-    for name in [CONFLATIONS, CAPTURES_REFUSED, ACTOR_REBUILDS, SHARD_RECOVERIES, PROJECTED_EVENTS] {
+    describe_counter!(SERIALIZATION_FAILURES, Unit::Count, "Transactions of money that PostgreSQL asked to try again");
+    for name in [CONFLATIONS, CAPTURES_REFUSED, ACTOR_REBUILDS, SHARD_RECOVERIES, PROJECTED_EVENTS, SERIALIZATION_FAILURES] {
         counter!(name).absolute(0);
     }
     for name in [SOCKETS, SESSIONS, OUTBOUND_QUEUE_BYTES, PROJECTOR_LAG_BATCHES, PROJECTOR_LAG, JOURNAL_BYTES, LOTS_LIVE] {

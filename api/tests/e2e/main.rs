@@ -15,6 +15,8 @@ mod bincode;
 mod bincode_vectors;
 mod browser;
 mod cli;
+mod cluster_faults;
+mod cluster_start;
 mod crash;
 mod data_dir;
 mod loadtest;

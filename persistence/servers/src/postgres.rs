@@ -56,6 +56,36 @@ impl Postgres {
     }
 }
 
+impl Postgres {
+    /// Another database, of that name; as clients want it.
+    ///
+    /// # Panics
+    /// It can't be made.
+    #[must_use]
+    pub fn database(&self, name: &str) -> String {
+        let make = format!("CREATE DATABASE \"{name}\"");
+        let _ = self.sql("gavel", &make);
+        format!("postgres://gavel@{}/{name}", self.server.addr())
+    }
+
+    /// What a statement gives in a database: a line a row, columns separated by `|`.
+    ///
+    /// # Panics
+    /// It fails.
+    pub fn sql(&self, database: &str, statement: &str) -> String {
+        let address = self.server.addr();
+        let output = Command::new(installed("psql"))
+            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--username=gavel", "--host"])
+            .arg(address.ip().to_string())
+            .arg(format!("--port={}", address.port()))
+            .args(["--dbname", database, "--command", statement])
+            .output()
+            .expect("psql runs");
+        assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+}
+
 impl Deref for Postgres {
     type Target = Server;
     fn deref(&self) -> &Server {

@@ -36,7 +36,7 @@ pub(super) struct Dialler {
 
 impl Dialler {
     /// None: no URL of PostgreSQL's.
-    pub(super) fn new(url: &str, root_certificates: Option<Vec<u8>>, patience: Patience, runtime: Handle) -> Option<Self> {
+    pub(super) fn new(url: &str, password: Option<&str>, patience: Patience, runtime: Handle) -> Option<Self> {
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             return None;
         }
@@ -47,8 +47,8 @@ impl Dialler {
         if options.get_application_name().is_none() {
             options = options.application_name("gavel");
         }
-        if let Some(pem) = root_certificates {
-            options = options.ssl_root_cert_from_pem(pem);
+        if let Some(password) = password {
+            options = options.password(password);
         }
         let server = match options.get_socket() {
             Some(socket) => socket.display().to_string(),

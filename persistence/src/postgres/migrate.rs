@@ -54,13 +54,13 @@ pub(super) struct Meta {
 }
 
 /// Makes the schema, or brings an older one up to date. Give it PostgreSQL itself, not PgBouncer: a
-/// pooler may cut what takes long.
+/// pooler may cut what takes long. `password`: in place of one in the URL.
 ///
 /// # Errors
 /// See [`OpenError`]; nothing was changed then.
-pub async fn migrate(url: &str) -> Result<Migrated, OpenError> {
+pub async fn migrate(url: &str, password: Option<&str>) -> Result<Migrated, OpenError> {
     let patience = Patience { connect: Duration::from_secs(5), acquire: PATIENCE, read: PATIENCE, write: PATIENCE };
-    let dialler = Dialler::new(url, None, patience, Handle::current()).ok_or(OpenError::BadUrl)?;
+    let dialler = Dialler::new(url, password, patience, Handle::current()).ok_or(OpenError::BadUrl)?;
     let server = Server::of(&dialler);
     let mut conn = dialler.connect().await.map_err(|e| server.not_connected(&e))?;
     server.judge(&mut conn).await?;
@@ -71,7 +71,7 @@ pub async fn migrate(url: &str) -> Result<Migrated, OpenError> {
 }
 
 /// As [`migrate`], on a connection whose server was judged.
-pub(super) async fn bring_up(server: &Server, dialler: &Dialler, conn: &mut PgConnection) -> Result<Migrated, OpenError> {
+async fn bring_up(server: &Server, dialler: &Dialler, conn: &mut PgConnection) -> Result<Migrated, OpenError> {
     let operation = "making its tables";
     let failed = |e: sqlx::Error| server.failed(operation, &e);
     let mut transaction = dialler.begin_writing(conn, Isolation::ReadCommitted).await.map_err(failed)?;

@@ -18,6 +18,7 @@ mod project;
 mod rows;
 mod server;
 mod tables;
+mod url;
 mod writer;
 
 pub use audit::{AuditError, AuditFault};
@@ -25,4 +26,5 @@ pub use migrate::{Migrated, migrate};
 pub use open::{Opened, PostgresOptions};
 pub use server::OpenError;
 pub use tables::PostgresTables;
+pub use url::{BadUrl, Url};
 pub use writer::SERIALIZATION_FAILURES;

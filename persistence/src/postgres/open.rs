@@ -8,17 +8,18 @@ use super::{
     writer::Writer,
 };
 use sqlx::{Connection as _, PgConnection};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
 /// How to open the tables in a PostgreSQL.
 #[derive(Clone)]
 pub struct PostgresOptions {
     /// `postgres://user:password@host:port/database`, of PostgreSQL or of a PgBouncer before it. Of its
-    /// parameters `sslmode` decides on TLS (`verify-full` alone proves who answers).
+    /// parameters `sslmode` decides on TLS (`verify-full` alone proves who answers); `sslrootcert` names a
+    /// file of certificates that are trusted beside the well-known ones.
     pub url: String,
-    /// PEM: certificates trusted for TLS beside the well-known ones. (`sslrootcert` in the URL names a file.)
-    pub root_certificates: Option<Vec<u8>>,
+    /// In place of one in the URL.
+    pub password: Option<String>,
     /// The number of shards, 1 to 4,096. Existing tables must have been made with the same.
     pub shards: u16,
     /// The journal's. Fresh tables take it over; those of other data are refused. None: fresh tables
@@ -26,6 +27,8 @@ pub struct PostgresOptions {
     pub data_id: Option<String>,
     /// Whether to make missing tables and to bring older ones up to date. Otherwise both are refused.
     pub migrate: bool,
+    /// Where to do so: PostgreSQL itself, where `url` is a PgBouncer's. None: at `url`.
+    pub migrate_url: Option<String>,
     /// Connections that read, at most, at least 1. One more writes.
     pub readers: u32,
     /// How long making a connection may take.
@@ -53,10 +56,11 @@ impl PostgresOptions {
     pub fn new(url: impl Into<String>, shards: u16, runtime: Handle) -> Self {
         Self {
             url: url.into(),
-            root_certificates: None,
+            password: None,
             shards,
             data_id: None,
             migrate: false,
+            migrate_url: None,
             readers: 4,
             connect_timeout: Duration::from_secs(5),
             acquire_timeout: Duration::from_secs(5),
@@ -64,6 +68,18 @@ impl PostgresOptions {
             write_timeout: Duration::from_secs(60),
             runtime,
         }
+    }
+}
+
+impl PostgresOptions {
+    fn dial(&self) -> Result<(Server, Dialler), OpenError> {
+        if !(1..=4096).contains(&self.shards) {
+            return Err(OpenError::BadShardCount(self.shards));
+        }
+        let patience =
+            Patience { connect: self.connect_timeout, acquire: self.acquire_timeout, read: self.read_timeout, write: self.write_timeout };
+        let dialler = Dialler::new(&self.url, self.password.as_deref(), patience, self.runtime.clone()).ok_or(OpenError::BadUrl)?;
+        Ok((Server::of(&dialler), dialler))
     }
 }
 
@@ -86,27 +102,39 @@ const CHANGED: [&str; 5] = ["meta", "lots", "cursors", "wallets", "audit_ends"];
 const ADDED_TO: [&str; 5] = ["bids", "events", "archive", "ledger", "audit"];
 
 impl PostgresTables {
+    /// Asks a server what it is and whose tables it holds; writes nothing. The server's name for people, then
+    /// id and number of shards of the data; none: there are no tables yet, or nobody's.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn look(options: &PostgresOptions) -> Result<(Arc<str>, Option<(String, u16)>), OpenError> {
+        let (server, dialler) = options.dial()?;
+        let mut conn = dialler.connect().await.map_err(|e| server.not_connected(&e))?;
+        server.judge(&mut conn).await?;
+        let failed = |e: sqlx::Error| server.failed("reading whose tables they are", &e);
+        let mut transaction = dialler.begin_writing(&mut conn, Isolation::ReadCommitted).await.map_err(failed)?;
+        let found = migrate::look(&mut transaction).await.map_err(failed)?;
+        transaction.rollback().await.map_err(failed)?;
+        drop(conn.close().await); // the session ends with the socket in any case
+        let owner = match found {
+            Found::Blank if options.migrate => None,
+            Found::Ours(meta) if options.migrate && meta.version < migrate::newest() => meta.owner,
+            found => ours(&server, found)?.owner,
+        };
+        Ok((server.name(), owner))
+    }
+
     /// Opens the tables.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(options: PostgresOptions) -> Result<Opened, OpenError> {
-        if !(1..=4096).contains(&options.shards) {
-            return Err(OpenError::BadShardCount(options.shards));
-        }
-        let patience = Patience {
-            connect: options.connect_timeout,
-            acquire: options.acquire_timeout,
-            read: options.read_timeout,
-            write: options.write_timeout,
-        };
-        let dialler =
-            Dialler::new(&options.url, options.root_certificates.clone(), patience, options.runtime.clone()).ok_or(OpenError::BadUrl)?;
-        let server = Server::of(&dialler);
+        let (server, dialler) = options.dial()?;
         let mut conn = dialler.connect().await.map_err(|e| server.not_connected(&e))?;
         let warnings = server.judge(&mut conn).await?;
         if options.migrate {
-            migrate::bring_up(&server, &dialler, &mut conn).await?;
+            let url = options.migrate_url.as_ref().unwrap_or(&options.url);
+            migrate::migrate(url, options.password.as_deref()).await?;
         }
         let opening = Opening { server, dialler, options };
         let (adopted, (data_id, shards)) = opening.adopt(&mut conn).await?;
@@ -132,7 +160,7 @@ impl Opening {
     async fn adopt(&self, conn: &mut PgConnection) -> Result<(bool, (String, u16)), OpenError> {
         let failed = |e: sqlx::Error| self.server.failed("reading whose tables they are", &e);
         let mut transaction = self.dialler.begin_writing(conn, Isolation::ReadCommitted).await.map_err(failed)?;
-        let mut meta = self.ours(migrate::look(&mut transaction).await.map_err(failed)?)?;
+        let mut meta = ours(&self.server, migrate::look(&mut transaction).await.map_err(failed)?)?;
         let mut adopted = false;
         if meta.owner.is_none() {
             let data_id = self.options.data_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
@@ -144,7 +172,7 @@ impl Opening {
                 .await
                 .map_err(failed)?;
             adopted = written.rows_affected() == 1;
-            meta = self.ours(migrate::look(&mut transaction).await.map_err(failed)?)?;
+            meta = ours(&self.server, migrate::look(&mut transaction).await.map_err(failed)?)?;
         }
         let (stored, shards) = meta.owner.ok_or_else(|| self.server.foreign())?;
         if let Some(given) = self.options.data_id.clone().filter(|given| *given != stored) {
@@ -155,17 +183,6 @@ impl Opening {
         }
         transaction.commit().await.map_err(failed)?;
         Ok((adopted, (stored, shards)))
-    }
-
-    fn ours(&self, found: Found) -> Result<Meta, OpenError> {
-        let (server, known) = (self.server.name(), migrate::newest());
-        match found {
-            Found::Blank => Err(OpenError::NotMigrated { server }),
-            Found::Foreign => Err(self.server.foreign()),
-            Found::Ours(Meta { version, .. }) if version > known => Err(self.server.newer(version)),
-            Found::Ours(Meta { version, .. }) if version < known => Err(OpenError::Older { server, found: version, known }),
-            Found::Ours(meta) => Ok(meta),
-        }
     }
 
     /// Whether the user may do what a projection does: better asked now than met by the first bid.
@@ -189,5 +206,17 @@ impl Opening {
             None => Ok(()),
             Some(lacking) => Err(OpenError::Privileges { server: self.server.name(), reason: lacking }),
         }
+    }
+}
+
+/// Tables of this version, or why not.
+fn ours(server: &Server, found: Found) -> Result<Meta, OpenError> {
+    let (name, known) = (server.name(), migrate::newest());
+    match found {
+        Found::Blank => Err(OpenError::NotMigrated { server: name }),
+        Found::Foreign => Err(server.foreign()),
+        Found::Ours(Meta { version, .. }) if version > known => Err(server.newer(version)),
+        Found::Ours(Meta { version, .. }) if version < known => Err(OpenError::Older { server: name, found: version, known }),
+        Found::Ours(meta) => Ok(meta),
     }
 }

@@ -7,20 +7,30 @@
 mod redis_journal;
 
 use crate::{
+    postgres::{OpenError as PostgresError, PostgresOptions},
     redis::{OpenError as RedisError, RedisOptions, RedisStorage},
-    sqlite::{EmbeddedStorage, EmbeddedTables, FoundState, OpenError as SqliteError, OpenOptions},
+    sqlite::{EmbeddedStorage, EmbeddedTables, FoundState, NotedDir, OpenError as SqliteError, OpenOptions},
 };
 use gavel_engine::ports::{Storage, StorageError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tokio::runtime::Handle;
 
-/// Where the journal is. The tables are in the data directory.
+/// Where the journal is.
 #[derive(Clone, Debug)]
 pub enum Journal {
     /// In the data directory.
     DataDir,
     /// In Redis. Its number of shards is not looked at.
     Redis(Box<RedisOptions>),
+}
+
+/// Where the tables are.
+#[derive(Clone, Debug)]
+pub enum Tables {
+    /// In the data directory.
+    DataDir,
+    /// In PostgreSQL, with a journal in Redis. Its number of shards and data id are not looked at.
+    Postgres(Box<PostgresOptions>),
 }
 
 /// Open storage, and how it was found.
@@ -39,6 +49,7 @@ pub struct Opened {
 pub struct Stores {
     ports: Storage,
     journal: &'static str,
+    tables: &'static str,
     open: Open,
 }
 
@@ -47,7 +58,16 @@ enum Open {
     /// Connections end with the last port.
     Apart {
         _journal: RedisStorage,
-        tables: EmbeddedTables,
+        tables: Apart,
+    },
+}
+
+/// Tables apart from the journal, and the data directory.
+enum Apart {
+    InDir(EmbeddedTables),
+    /// Connections end with the last port.
+    InPostgres {
+        dir: NotedDir,
     },
 }
 
@@ -60,11 +80,17 @@ pub enum OpenError {
     /// Redis.
     #[error(transparent)]
     Redis(#[from] RedisError),
+    /// PostgreSQL.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// A journal in a file has its tables beside it.
+    #[error("tables in PostgreSQL go with a journal in Redis")]
+    NoSuchPair,
     /// The two sides were not made together.
     #[error("{tables} belongs to other data than the journal in Redis at {server}: ids {table_id} and {journal_id}")]
     OtherData {
-        /// The tables' path.
-        tables: PathBuf,
+        /// Where the tables are.
+        tables: String,
         /// Their data's id.
         table_id: String,
         /// Host and port.
@@ -73,7 +99,7 @@ pub enum OpenError {
         journal_id: String,
     },
     /// Another directory holds the tables of this journal; another server may be running on it.
-    #[error("Redis at {server}: the tables of its journal are in another data directory (place {place}), and only that one may be served")]
+    #[error("Redis at {server}: its journal goes with another data directory (place {place}), and only that one may be served")]
     OtherPlace {
         /// Host and port.
         server: String,
@@ -83,8 +109,8 @@ pub enum OpenError {
     /// The tables are gone and can't be made from the journal alone.
     #[error("{tables}: missing, and the journal in Redis at {server} does not reach back to the first batch: restore it from a backup")]
     TablesMissing {
-        /// Their path.
-        tables: PathBuf,
+        /// Where they should be.
+        tables: String,
         /// Host and port.
         server: String,
     },
@@ -98,16 +124,16 @@ pub enum OpenError {
 ///
 /// # Errors
 /// The first thing that is wrong. A store that can't be used is met before another is created.
-pub async fn open(dir: &Path, journal: Journal, shards: u16, runtime: Handle) -> Result<Opened, OpenError> {
-    match journal {
-        Journal::DataDir => embedded(dir, shards, runtime).await,
-        Journal::Redis(options) => {
-            let dir = dir.to_path_buf();
-            // On the runtime that outlives the caller, since connections leave tasks on it.
-            let opening = runtime.spawn(redis_journal::open(dir, *options, shards));
-            opening.await.unwrap_or_else(|e| Err(OpenError::Ended(e.to_string())))
-        }
-    }
+pub async fn open(dir: &Path, journal: Journal, tables: Tables, shards: u16, runtime: Handle) -> Result<Opened, OpenError> {
+    let path = dir.to_path_buf();
+    // On the runtime that outlives the caller, since connections leave tasks on it.
+    let opening = match (journal, tables) {
+        (Journal::DataDir, Tables::DataDir) => return embedded(dir, shards, runtime).await,
+        (Journal::DataDir, Tables::Postgres(_)) => return Err(OpenError::NoSuchPair),
+        (Journal::Redis(redis), Tables::DataDir) => runtime.spawn(redis_journal::with_files(path, *redis, shards)),
+        (Journal::Redis(redis), Tables::Postgres(tables)) => runtime.spawn(redis_journal::with_postgres(path, *redis, *tables, shards)),
+    };
+    opening.await.unwrap_or_else(|e| Err(OpenError::Ended(e.to_string())))
 }
 
 async fn embedded(dir: &Path, shards: u16, runtime: Handle) -> Result<Opened, OpenError> {
@@ -117,7 +143,7 @@ async fn embedded(dir: &Path, shards: u16, runtime: Handle) -> Result<Opened, Op
         opened => (opened?, shards),
     };
     let ports = opened.storage.ports();
-    let stores = Stores { ports, journal: "journal.db", open: Open::Embedded(opened.storage) };
+    let stores = Stores { ports, journal: "journal.db", tables: "tables.db", open: Open::Embedded(opened.storage) };
     Ok(Opened { stores, shards, found: opened.found, warnings: Vec::new() })
 }
 
@@ -134,6 +160,12 @@ impl Stores {
         self.journal
     }
 
+    /// What people call the tables' store.
+    #[must_use]
+    pub const fn tables(&self) -> &'static str {
+        self.tables
+    }
+
     /// Ends all ports and marks the stop as clean. Without it (a crash) nothing is lost; the next start
     /// says so.
     ///
@@ -142,7 +174,8 @@ impl Stores {
     pub async fn close(self) -> Result<(), StorageError> {
         match self.open {
             Open::Embedded(storage) => storage.close().await,
-            Open::Apart { tables, .. } => tables.close().await,
+            Open::Apart { tables: Apart::InDir(tables), .. } => tables.close().await,
+            Open::Apart { tables: Apart::InPostgres { dir }, .. } => dir.close(),
         }
     }
 }

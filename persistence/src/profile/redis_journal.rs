@@ -1,64 +1,104 @@
-//! Journal and snapshots in Redis, tables in the data directory.
+//! Journal and snapshots in Redis, tables in the data directory or in PostgreSQL.
 //!
-//! Redis is asked first, and nothing is written to it before the directory has been looked at: a
-//! server that does not start has changed neither.
+//! All stores are asked first, and nothing is written to any before each has been looked at: a server
+//! that does not start has changed none.
 
-use super::{Open, OpenError, Opened, Stores};
+use super::{Apart, Open, OpenError, Opened, Stores};
 use crate::{
-    redis::{Meta, RedisOptions, RedisStorage},
-    sqlite::{FoundState, FoundTables, note},
+    postgres::{PostgresOptions, PostgresTables},
+    redis::{Found as FoundRedis, Meta, RedisOptions, RedisStorage},
+    sqlite::{FoundState, FoundTables, NotedDir, note},
 };
-use std::path::PathBuf;
+use std::{path::Path, path::PathBuf, sync::Arc};
 
-pub(super) async fn open(dir: PathBuf, options: RedisOptions, shards: u16) -> Result<Opened, OpenError> {
-    let noted = note(&dir)?;
-    let mut redis = RedisStorage::look(RedisOptions { shards, ..options.clone() }).await?;
-    if let Some(place) = redis.meta().and_then(|meta| meta.place.clone())
-        && noted.as_ref() != Some(&place)
-    {
-        return Err(OpenError::OtherPlace { server: redis.server().into(), place });
-    }
+/// With the tables in the data directory.
+pub(super) async fn with_files(dir: PathBuf, options: RedisOptions, shards: u16) -> Result<Opened, OpenError> {
+    let mut redis = look(&dir, options, shards).await?;
     let mut tables = FoundTables::look(&dir).await?;
-    let mut found = FoundState { unclean_stop: tables.unclean_stop(), ..FoundState::default() };
-    let (data_id, shards) = match (redis.meta().cloned(), tables.meta()) {
+    let mut found = FoundState { unclean_stop: tables.dir().unclean_stop(), ..FoundState::default() };
+    let stored = tables.meta().map(|(id, shards)| (id.to_owned(), shards));
+    let name = tables.path().display().to_string();
+    let (data_id, shards) = agree(&mut redis, stored, &name, &mut found, shards).await?;
+    // The note first: who finds its name in Redis must find it here too.
+    let place = tables.dir().name()?;
+    let journal = open(redis, Meta { data_id, shards, place: Some(place) }).await?;
+    let tables = tables.open(&journal.meta.data_id, shards).await?;
+    let ports = journal.storage.ports(tables.port());
+    let open = Open::Apart { _journal: journal.storage, tables: Apart::InDir(tables) };
+    let stores = Stores { ports, journal: "the journal in Redis", tables: "tables.db", open };
+    Ok(Opened { stores, shards, found, warnings: journal.warnings })
+}
+
+/// With the tables in PostgreSQL. The data directory still has the accounts and the key, and its note says
+/// which journal it goes with.
+pub(super) async fn with_postgres(dir: PathBuf, options: RedisOptions, tables: PostgresOptions, shards: u16) -> Result<Opened, OpenError> {
+    let mut redis = look(&dir, options, shards).await?;
+    let (server, stored) = PostgresTables::look(&tables).await?;
+    let mut found = FoundState::default();
+    let name = format!("PostgreSQL at {server}");
+    let (data_id, shards) = agree(&mut redis, stored, &name, &mut found, shards).await?;
+    let mut dir = NotedDir::take(&dir)?;
+    found.unclean_stop = dir.unclean_stop();
+    // Before Redis hears of this data: what PostgreSQL refuses, it refuses here.
+    let opened = PostgresTables::open(PostgresOptions { shards, data_id: Some(data_id.clone()), ..tables }).await?;
+    let place = dir.name()?;
+    let journal = open(redis, Meta { data_id, shards, place: Some(place) }).await?;
+    dir.mark_running()?;
+    let ports = journal.storage.ports(Arc::new(opened.tables));
+    let open = Open::Apart { _journal: journal.storage, tables: Apart::InPostgres { dir } };
+    let stores = Stores { ports, journal: "the journal in Redis", tables: "the schema in PostgreSQL", open };
+    let warnings = journal.warnings.into_iter().chain(opened.warnings).collect();
+    Ok(Opened { stores, shards, found, warnings })
+}
+
+/// Asks Redis, which must not go with another directory.
+async fn look(dir: &Path, options: RedisOptions, shards: u16) -> Result<FoundRedis, OpenError> {
+    let noted = note(dir)?;
+    let redis = RedisStorage::look(RedisOptions { shards, ..options }).await?;
+    match redis.meta().and_then(|meta| meta.place.clone()) {
+        Some(place) if noted.as_ref() != Some(&place) => Err(OpenError::OtherPlace { server: redis.server().into(), place }),
+        _ => Ok(redis),
+    }
+}
+
+/// Id and number of shards, where journal and tables are of the same data or one of them is new.
+async fn agree(
+    redis: &mut FoundRedis,
+    tables: Option<(String, u16)>,
+    name: &str,
+    found: &mut FoundState,
+    asked: u16,
+) -> Result<(String, u16), OpenError> {
+    match (redis.meta().cloned(), tables) {
         (None, None) => {
             found.created = true;
-            (uuid::Uuid::new_v4().to_string(), shards)
+            Ok((uuid::Uuid::new_v4().to_string(), asked))
         }
         (Some(journal), None) => {
             if !redis.reaches_back().await? {
-                return Err(OpenError::TablesMissing { tables: tables.path().into(), server: redis.server().into() });
+                return Err(OpenError::TablesMissing { tables: name.into(), server: redis.server().into() });
             }
             found.rebuilt_tables = true;
-            (journal.data_id, journal.shards)
+            Ok((journal.data_id, journal.shards))
         }
-        (None, Some((id, shards))) => {
+        (None, Some(stored)) => {
             found.lost_journal = true;
-            (id.to_owned(), shards)
+            Ok(stored)
         }
-        (Some(journal), Some((id, shards))) => {
-            if journal.data_id != id || journal.shards != shards {
-                return Err(OpenError::OtherData {
-                    tables: tables.path().into(),
-                    table_id: id.to_owned(),
-                    server: redis.server().into(),
-                    journal_id: journal.data_id,
-                });
-            }
-            (journal.data_id, shards)
+        (Some(journal), Some((id, shards))) if journal.data_id != id || journal.shards != shards => {
+            Err(OpenError::OtherData { tables: name.into(), table_id: id, server: redis.server().into(), journal_id: journal.data_id })
         }
-    };
-    // The note first: who finds its name in Redis must find it here too.
-    let ours = Meta { data_id, shards, place: Some(tables.name()?) };
-    redis.set_shards(shards);
+        (Some(_), Some(stored)) => Ok(stored),
+    }
+}
+
+async fn open(mut redis: FoundRedis, ours: Meta) -> Result<crate::redis::Opened, OpenError> {
+    redis.set_shards(ours.shards);
     let server = redis.server().to_owned();
     let journal = redis.open(ours.clone()).await?;
     if journal.meta != ours {
         // Another one came first, at this very moment.
         return Err(OpenError::OtherPlace { server, place: journal.meta.place.unwrap_or_default() });
     }
-    let tables = tables.open(&ours.data_id, shards).await?;
-    let ports = journal.storage.ports(tables.port());
-    let stores = Stores { ports, journal: "the journal in Redis", open: Open::Apart { _journal: journal.storage, tables } };
-    Ok(Opened { stores, shards, found, warnings: journal.warnings })
+    Ok(journal)
 }

@@ -1,7 +1,8 @@
-//! A data directory whose journal is elsewhere: `tables.db` alone, beside a note that says so.
+//! A data directory whose journal is elsewhere, beside a note that says so: `tables.db` alone, or not
+//! even that.
 //!
 //! The note, `journal.redis`, holds a random name of this directory, by which the store of the
-//! journal knows whose tables follow it. With it the directory can't be opened as one that has its
+//! journal knows which one goes with it. With it the directory can't be opened as one that has its
 //! journal inside, which would begin a second history.
 
 use super::{
@@ -35,48 +36,25 @@ pub fn note(dir: &Path) -> Result<Option<String>, OpenError> {
     }
 }
 
-/// A directory that is ours, before anything in it is opened for writing.
-pub struct FoundTables {
+/// A directory that is ours, and has no journal inside.
+pub struct NotedDir {
     dir: PathBuf,
     lock: DirLock,
-    tables: Place,
-    seen: Seen,
     unclean_stop: bool,
     noted: Option<String>,
 }
 
-/// Open tables. The port may be cloned freely; [`EmbeddedTables::close`] ends them all.
-pub struct EmbeddedTables {
-    tables: Arc<SqliteTables>,
-    lock: DirLock,
-}
-
-impl FoundTables {
-    /// Takes a directory, made where it is missing, and looks into its tables.
+impl NotedDir {
+    /// Takes a directory, made where it is missing.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn look(dir: &Path) -> Result<Self, OpenError> {
+    pub fn take(dir: &Path) -> Result<Self, OpenError> {
         let lock = take(dir)?;
         if std::fs::metadata(dir.join(Kind::Journal.file_name())).is_ok_and(|file| file.len() > 0) {
             return Err(OpenError::JournalInside(dir.into()));
         }
-        let unclean_stop = lock.was_left_running();
-        let tables = Place::in_dir(dir, Kind::Tables, None);
-        let seen = look_at(&tables).await?;
-        Ok(Self { dir: dir.into(), noted: note(dir)?, lock, tables, seen, unclean_stop })
-    }
-
-    /// The data's id and number of shards; none: there are no tables yet.
-    #[must_use]
-    pub fn meta(&self) -> Option<(&str, u16)> {
-        self.seen.meta.as_ref().map(|meta| (meta.data_id.as_str(), meta.shards))
-    }
-
-    /// Where the tables are.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.tables.path
+        Ok(Self { dir: dir.into(), unclean_stop: lock.was_left_running(), noted: note(dir)?, lock })
     }
 
     /// The last process that had the directory did not stop cleanly.
@@ -85,7 +63,7 @@ impl FoundTables {
         self.unclean_stop
     }
 
-    /// The directory's random name; written down where it has none yet.
+    /// Its random name; written down where it has none yet.
     ///
     /// # Errors
     /// It can't be written.
@@ -106,6 +84,66 @@ impl FoundTables {
         Ok(name)
     }
 
+    /// From here on, not closing it is seen by the next start.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn mark_running(&self) -> Result<(), OpenError> {
+        self.lock.mark_running().map_err(|e| io_error(self.dir.clone(), &e))
+    }
+
+    /// Marks the stop as clean.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn close(self) -> Result<(), StorageError> {
+        let marked = self.lock.mark_clean();
+        marked.map_err(|e| StorageError { operation: "closing the data directory".into(), reason: e.to_string() })
+    }
+}
+
+/// A directory with its tables, before they are opened for writing.
+pub struct FoundTables {
+    dir: NotedDir,
+    tables: Place,
+    seen: Seen,
+}
+
+/// Open tables. The port may be cloned freely; [`EmbeddedTables::close`] ends them all.
+pub struct EmbeddedTables {
+    tables: Arc<SqliteTables>,
+    dir: NotedDir,
+}
+
+impl FoundTables {
+    /// Takes a directory, made where it is missing, and looks into its tables.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn look(dir: &Path) -> Result<Self, OpenError> {
+        let taken = NotedDir::take(dir)?;
+        let tables = Place::in_dir(dir, Kind::Tables, None);
+        let seen = look_at(&tables).await?;
+        Ok(Self { dir: taken, tables, seen })
+    }
+
+    /// The data's id and number of shards; none: there are no tables yet.
+    #[must_use]
+    pub fn meta(&self) -> Option<(&str, u16)> {
+        self.seen.meta.as_ref().map(|meta| (meta.data_id.as_str(), meta.shards))
+    }
+
+    /// Where the tables are.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.tables.path
+    }
+
+    /// The directory.
+    pub const fn dir(&mut self) -> &mut NotedDir {
+        &mut self.dir
+    }
+
     /// Opens the tables; makes them where they are missing.
     ///
     /// # Errors
@@ -114,9 +152,9 @@ impl FoundTables {
         let conn = make_ready(&self.tables, &Meta { data_id: data_id.to_owned(), shards }).await?;
         // Kept until here, so that the log was never without a connection and removed.
         drop(self.seen);
-        self.lock.mark_running().map_err(|e| io_error(self.dir, &e))?;
+        self.dir.mark_running()?;
         let tables = Arc::new(SqliteTables::new(self.tables, conn, Arc::new(RecordFormat)));
-        Ok(EmbeddedTables { tables, lock: self.lock })
+        Ok(EmbeddedTables { tables, dir: self.dir })
     }
 }
 
@@ -133,7 +171,6 @@ impl EmbeddedTables {
     /// The file could not be written; all that was acknowledged is still in the log.
     pub async fn close(self) -> Result<(), StorageError> {
         self.tables.close().await?;
-        let marked = self.lock.mark_clean();
-        marked.map_err(|e| StorageError { operation: "closing the data directory".into(), reason: e.to_string() })
+        self.dir.close()
     }
 }

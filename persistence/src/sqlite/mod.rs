@@ -20,7 +20,7 @@ mod snapshots;
 mod tables;
 mod writer;
 
-pub use alone::{EmbeddedTables, FoundTables, note};
+pub use alone::{EmbeddedTables, FoundTables, NotedDir, note};
 pub use open::{FoundState, OpenError, OpenOptions, Opened};
 
 use crate::record::RecordFormat;

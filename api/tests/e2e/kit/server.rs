@@ -58,6 +58,8 @@ pub(crate) struct Setup {
     dir: PathBuf,
     bound_by_permissions: bool,
     journal: Journal,
+    /// The PostgreSQL of its tables.
+    tables: Option<String>,
     _temporary: Option<Arc<TempDir>>,
 }
 
@@ -71,8 +73,15 @@ impl Setup {
     /// On an existing data directory.
     pub(crate) fn on(dir: impl AsRef<Path>) -> Self {
         let dir = dir.as_ref().to_owned();
-        let setup =
-            Self { env: Vec::new(), flags: Vec::new(), dir, bound_by_permissions: false, journal: Journal::OfTheRun, _temporary: None };
+        let setup = Self {
+            env: Vec::new(),
+            flags: Vec::new(),
+            dir,
+            bound_by_permissions: false,
+            journal: Journal::OfTheRun,
+            tables: None,
+            _temporary: None,
+        };
         setup.env("GAVEL__ENGINE__SHARDS", 4).env("GAVEL__SERVER__WORKERS", 2).env("GAVEL__SERVER__DRAIN_MS", 0)
     }
 
@@ -104,6 +113,11 @@ impl Setup {
         Self { journal: Journal::InRedis(url.into()), ..self }
     }
 
+    /// Its tables are in the PostgreSQL of this URL, which it may migrate.
+    pub(crate) fn in_postgres(self, url: impl Into<String>) -> Self {
+        Self { tables: Some(url.into()), ..self }
+    }
+
     /// The data directory.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
@@ -124,6 +138,13 @@ impl Setup {
         command.env("GAVEL__JOURNAL__STORE", "redis").env("GAVEL__REDIS__URL", url);
     }
 
+    fn set_tables(&self, command: &mut Command) {
+        let of_the_run = || matches!(self.journal, Journal::OfTheRun).then(|| profile::shared_database(&self.dir)).flatten();
+        if let Some(url) = self.tables.clone().or_else(of_the_run) {
+            command.env("GAVEL__TABLES__STORE", "postgres").env("GAVEL__POSTGRES__URL", url).env("GAVEL__POSTGRES__MIGRATE", "true");
+        }
+    }
+
     fn command(&self) -> Command {
         let dir = self.dir.to_str().unwrap();
         let mut command = gavel(&["serve", "--listen", "127.0.0.1:0", "--data-dir", dir]);
@@ -131,6 +152,7 @@ impl Setup {
             command = through(&["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--"], &command);
         }
         self.set_journal(&mut command);
+        self.set_tables(&mut command);
         command.args(&self.flags).envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command

@@ -1,0 +1,104 @@
+//! Starting with tables in PostgreSQL: what is refused is said in one line, and nothing is left behind.
+
+use crate::kit::{Finished, PATIENCE, Setup, gavel, lot, until_within};
+use gavel_test_servers::{PgBouncer, Postgres, Redis};
+use serde_json::json;
+
+/// Refused with exit status 1 and one line that says all of this; neither directory nor Redis were touched.
+#[track_caller]
+fn refused(setup: Setup, redis: &Redis, parts: &[&str]) {
+    let (dir, keys) = (setup.dir().to_owned(), redis.command("DBSIZE"));
+    let there = dir.exists();
+    let finished = setup.refused();
+    let said = &finished.stderr;
+    assert_eq!((finished.status.code(), said.trim().lines().count()), (Some(1), 1), "{said}");
+    for part in parts.iter().chain(&["gavel: "]) {
+        assert!(said.contains(part), "{part:?} is missing in: {said}");
+    }
+    assert!(!said.contains("panicked") && !said.contains("horse"), "{said}");
+    assert_eq!((dir.exists(), redis.command("DBSIZE")), (there, keys), "something was made");
+}
+
+fn migrate(url: &str) -> Finished {
+    let mut command = gavel(&["migrate"]);
+    command.env("GAVEL__JOURNAL__STORE", "redis").env("GAVEL__TABLES__STORE", "postgres").env("GAVEL__POSTGRES__URL", url);
+    Finished::run_with(command)
+}
+
+#[test]
+fn tables_are_made_by_a_command_or_at_the_start() {
+    let (redis, postgres) = (Redis::durable(), Postgres::start());
+    let on = |migrates: bool| Setup::new().in_redis(redis.url()).in_postgres(postgres.url()).env("GAVEL__POSTGRES__MIGRATE", migrates);
+    refused(on(false), &redis, &["has no tables of Gavel's yet", "migrate"]);
+    let done = migrate(&postgres.url());
+    assert!(done.status.success() && done.stdout.contains("are made"), "{} {}", done.stdout, done.stderr);
+    assert!(migrate(&postgres.url()).stdout.contains("already"));
+    let server = on(false).start();
+    let made = server.house().create(&lot());
+    drop(server);
+    // Data of another journal.
+    refused(
+        Setup::new().in_redis(Redis::durable().url()).in_postgres(postgres.database("other")).env("GAVEL__POSTGRES__MIGRATE", false),
+        &redis,
+        &["has no tables"],
+    );
+    postgres.sql("gavel", "UPDATE gavel.meta SET version = version + 1");
+    refused(on(true), &redis, &["goes with another data directory"]);
+    let newer = migrate(&postgres.url());
+    assert!(newer.status.code() == Some(1) && newer.stderr.contains("newer version of Gavel"), "{}", newer.stderr);
+    assert!(made["id"].is_string());
+}
+
+#[test]
+fn what_is_wrong_with_postgresql_is_named() {
+    let (redis, mut postgres) = (Redis::durable(), Postgres::start());
+    let on = |url: &str| Setup::new().in_redis(redis.url()).in_postgres(url).env("GAVEL__POSTGRES__CONNECT_TIMEOUT_MS", 500);
+    let address = postgres.addr().to_string();
+    refused(on(&format!("{}?sslmode=require", postgres.url())), &redis, &[&address, "does not speak TLS"]);
+    refused(on(&postgres.url().replace("gavel@", "nobody@")), &redis, &[&address, "nobody"]);
+    refused(on(&postgres.url().replace("/gavel", "/elsewhere")), &redis, &[&address, "elsewhere"]);
+    postgres.sql("gavel", "ALTER DATABASE gavel SET default_transaction_read_only = on");
+    refused(on(&postgres.url()), &redis, &[&address, "takes no writes"]);
+    postgres.stop();
+    refused(on(&postgres.url()), &redis, &[&address, "refused"]);
+    let finished = on("localhost:5432").refused();
+    assert!(finished.stderr.contains("postgres.url: expected postgres://"), "{}", finished.stderr);
+    assert_eq!(finished.status.code(), Some(2));
+}
+
+#[test]
+fn tables_and_journal_of_different_data_are_refused() {
+    let (redis, other, postgres) = (Redis::durable(), Redis::durable(), Postgres::start());
+    let setup = Setup::new().in_redis(redis.url()).in_postgres(postgres.url());
+    let mut server = setup.start();
+    server.house().create(&lot());
+    server.terminate();
+    // Another journal's owner finds tables that are not its own; one without any would take them for its lost archive.
+    let mut elsewhere = Setup::new().in_redis(other.url()).in_postgres(postgres.database("other")).start();
+    let dir = elsewhere.dir().to_owned();
+    elsewhere.terminate();
+    let crossed = Setup::on(&dir).in_redis(other.url()).in_postgres(postgres.url());
+    let finished = crossed.refused();
+    assert!(finished.stderr.contains("belongs to other data than the journal in Redis"), "{}", finished.stderr);
+}
+
+#[tokio::test]
+async fn a_pgbouncer_in_transaction_mode_may_stand_between() {
+    let (redis, postgres) = (Redis::durable(), Postgres::start());
+    let pgbouncer = PgBouncer::before(&postgres);
+    let setup = Setup::new().in_redis(redis.url()).in_postgres(pgbouncer.url()).env("GAVEL__POSTGRES__MIGRATE_URL", postgres.url());
+    let mut server = setup.start();
+    let admin = server.admin();
+    admin.grant("alice", 500);
+    let lot = server.backed(json!({}));
+    server.bidder("alice").await.bid(&lot, 100).await;
+    server.house().act(&lot, "close").expect(200);
+    admin.settled(&lot);
+    server.kill();
+    server.restart();
+    let admin = server.admin();
+    until_within(PATIENCE, "the ledger", || (admin.ledger("alice").len() == 2).then_some(()));
+    assert_eq!(admin.purse("alice").sums(), (400, 0));
+    server.nobody().get("/health/ready").expect(200);
+    assert_eq!(postgres.sql("gavel", "SELECT balance FROM gavel.wallets WHERE bidder = 'alice'"), "400");
+}
