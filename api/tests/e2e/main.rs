@@ -19,6 +19,7 @@ mod cluster_faults;
 mod cluster_start;
 mod crash;
 mod data_dir;
+mod deploy;
 mod loadtest;
 #[cfg(feature = "failpoints")]
 mod panic;
