@@ -15,7 +15,7 @@ use crate::{
     supervision::watched,
 };
 use gavel_domain::{
-    ids::{Epoch, LotId},
+    ids::{Epoch, LotId, ShardId},
     shard::batch::BatchId,
 };
 use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
@@ -73,8 +73,19 @@ fn held(shard: &Shard) -> Option<BatchId> {
 fn is_due(shard: &Shard) -> bool {
     let unsaved = shard.unsaved.borrow();
     let tuning = &shard.node.tuning;
-    let enough = unsaved.bytes >= tuning.checkpoint_bytes.max(2 * unsaved.last_save);
-    unsaved.useless || enough || unsaved.since.is_some_and(|since| since.elapsed() >= tuning.checkpoint_after) || !unsaved.gone.is_empty()
+    let share = share_of(shard.id);
+    let bytes = tuning.checkpoint_bytes / 64 * usize::try_from(share).unwrap_or(64);
+    let enough = unsaved.bytes >= bytes.max(2 * unsaved.last_save);
+    let late = unsaved.since.is_some_and(|since| since.elapsed() >= tuning.checkpoint_after * share / 64);
+    unsaved.useless || enough || late || !unsaved.gone.is_empty()
+}
+
+/// How much of the configured bounds a shard waits for, in 64ths: from half of them to all, so that shards which
+/// began together, under the same load, do not all save at the same moment.
+fn share_of(shard: ShardId) -> u32 {
+    // Neighbours are far apart, however many shards there are.
+    let scattered = u32::from(shard.0.reverse_bits() >> 11);
+    64 - scattered
 }
 
 /// Saves everything that changed. What can't be saved now stays unsaved.
@@ -170,5 +181,18 @@ async fn trim(shard: &Rc<Shard>, trimmed: &mut Option<BatchId>) {
     match shard.node.storage.journal.trim(shard.id, up_to).await {
         Ok(()) => *trimmed = Some(up_to),
         Err(error) => tracing::warn!(shard = %shard.id, %error, "the journal can't be trimmed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_take_their_checkpoints_apart() {
+        let mut shares: Vec<u32> = (0..32).map(|n| share_of(ShardId(n))).collect();
+        assert_eq!(share_of(ShardId(0)), 64, "all of it");
+        shares.sort_unstable();
+        assert_eq!(shares, (33..=64).collect::<Vec<u32>>());
     }
 }
