@@ -336,8 +336,10 @@ impl Stage {
     pub(crate) async fn lot(&self, n: u128) -> LotId {
         let mut spec = spec("A lot");
         spec.draft = false;
-        let made =
-            self.engine.ask(lot_id(n), Ask::Create { spec: Box::new(spec), access: Default::default(), key: None, archived: false }).await;
+        let made = self
+            .engine
+            .ask(lot_id(n), Ask::Create { spec: Box::new(spec), access: Default::default(), by: None, key: None, archived: false })
+            .await;
         assert!(matches!(made, Reply::Lot(_)), "{made:?}");
         lot_id(n)
     }
@@ -358,7 +360,7 @@ impl Stage {
     }
 
     pub(crate) async fn close(&self, lot: LotId) {
-        let closed = self.engine.ask(lot, Ask::Command { command: Command::Close, expected: None, key: None }).await;
+        let closed = self.engine.ask(lot, Ask::Command { command: Command::Close, by: None, expected: None, key: None }).await;
         assert!(matches!(closed, Reply::Lot(_)), "{closed:?}");
     }
 
