@@ -20,7 +20,6 @@ mod server;
 mod tables;
 mod writer;
 
-pub use audit::{AuditError, AuditFault};
 pub use migrate::{Migrated, migrate};
 pub use open::{Opened, PostgresOptions};
 pub use server::OpenError;

@@ -24,6 +24,7 @@ use gavel_engine::{
     Engine,
     ports::{
         PortFuture, Storage, StorageError,
+        audit::{AuditError, AuditPage, AuditRow},
         format::{Damage, Digest, Format, Mark, Sealed},
         journal::{AppendError, Journal, Page},
         snapshots::{EntityKey, SnapshotSet, Snapshots},
@@ -268,6 +269,12 @@ impl Tables for Staged {
     }
     fn bid(&self, lot: LotId, bidder: BidderId, id: BidId) -> PortFuture<Option<Receipt>, StorageError> {
         self.real.tables.bid(lot, bidder, id)
+    }
+    fn audit(&self, page: AuditPage) -> PortFuture<Vec<AuditRow>, StorageError> {
+        self.real.tables.audit(page)
+    }
+    fn check_audit(&self) -> PortFuture<u64, AuditError> {
+        self.real.tables.check_audit()
     }
     fn own(&self, lot: LotId, bidder: BidderId) -> PortFuture<Option<Own>, StorageError> {
         self.real.tables.own(lot, bidder)

@@ -45,6 +45,14 @@ impl Tables for Counting {
         self.tables.ledger(bidder, currency, after, limit)
     }
 
+    fn audit(&self, page: gavel_engine::ports::audit::AuditPage) -> PortFuture<Vec<gavel_engine::ports::audit::AuditRow>, StorageError> {
+        self.tables.audit(page)
+    }
+
+    fn check_audit(&self) -> PortFuture<u64, gavel_engine::ports::audit::AuditError> {
+        self.tables.check_audit()
+    }
+
     fn cursors(&self) -> PortFuture<Vec<(ShardId, Mark)>, StorageError> {
         self.tables.cursors()
     }
