@@ -1,6 +1,7 @@
 //! The command line: what can be called, and what status each failure ends with. A file a command; none of them does its
 //! work here, they parse, call, and print.
 
+mod audit;
 mod config;
 mod error;
 mod output;
@@ -43,6 +44,9 @@ enum Command {
     /// Administer the wallets of a running server
     #[command(subcommand)]
     Wallet(wallet::WalletCommand),
+    /// Look after the audit trail
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Check, show or explain the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -151,7 +155,7 @@ pub struct PasswordArgs {
 /// Which data.
 #[derive(Clone, Debug, Args)]
 pub struct DataArgs {
-    /// Data directory whose users they are
+    /// Data directory
     #[arg(long, value_name = "D")]
     pub data_dir: Option<PathBuf>,
     /// Configuration file (TOML)
@@ -168,6 +172,13 @@ pub struct ReplayArgs {
     /// Print the totals as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// `gavel audit`
+#[derive(Clone, Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Say whether the audit trail is as it was written, or where it is broken first
+    Check(DataArgs),
 }
 
 /// `gavel config`
@@ -219,6 +230,7 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Token(args) => token::run(&args),
         Command::User(command) => user::run(command),
         Command::Wallet(command) => wallet::run(&command),
+        Command::Audit(command) => audit::run(&command),
         Command::Config(command) => config::run(&command),
     }
 }
