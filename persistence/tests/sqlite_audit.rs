@@ -37,7 +37,7 @@ async fn fill(storage: &EmbeddedStorage) {
             Entry::Act(Arc::new(Act { by: "house".into(), at, lot: lot_id(1), epoch: Epoch(7), seq: Seq(seq), deed: Deed::Open }))
         };
         let entries: Vec<Entry> = (1..=rows).map(act).collect();
-        let audited = entries.iter().filter_map(Audited::of).collect();
+        let audited = Audited::of(&entries).collect();
         let batches = vec![stream.seal(&entries)];
         let shard = ShardId(shard);
         let projection = Projection { shard, from: None, batches, events: vec![], lots: vec![], ledger: vec![], audited };

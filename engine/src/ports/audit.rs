@@ -4,6 +4,7 @@
 use super::{StorageError, format::Digest};
 use gavel_domain::{
     act::Act,
+    event::Recorded,
     ids::{BidderId, Epoch, LotId, Seq, ShardId},
     shard::batch::Entry,
     time::Timestamp,
@@ -15,24 +16,35 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audited {
     /// Somebody did something to a lot.
-    Act(Arc<Act>),
+    Act {
+        /// Who and what.
+        act: Arc<Act>,
+        /// The first event that came of it.
+        effect: Option<Arc<Recorded>>,
+    },
     /// An administrator changed a balance, or said what a bidder may do.
     Wallet(Arc<WalletRecorded>),
 }
 
 impl Audited {
-    /// Of an entry; none where nobody but a bidder or the clock had a hand in it.
-    #[must_use]
-    pub fn of(entry: &Entry) -> Option<Self> {
-        match entry {
-            Entry::Act(act) => Some(Self::Act(Arc::clone(act))),
+    /// In a batch, in order: all but what bidders and the clock brought about.
+    pub fn of(batch: &[Entry]) -> impl Iterator<Item = Self> {
+        batch.iter().enumerate().filter_map(|(place, entry)| match entry {
+            Entry::Act(act) => {
+                // Events come before their act, most often just before.
+                let effect = batch[..place].iter().rev().find_map(|entry| match entry {
+                    Entry::Lot(recorded) if (recorded.lot, recorded.seq) == (act.lot, act.seq) => Some(Arc::clone(recorded)),
+                    _ => None,
+                });
+                Some(Self::Act { act: Arc::clone(act), effect })
+            }
             Entry::Wallet(recorded) => match &recorded.event {
                 WalletEvent::Posted(line) if line.kind != LedgerKind::Capture => Some(Self::Wallet(Arc::clone(recorded))),
                 WalletEvent::Allowed { .. } => Some(Self::Wallet(Arc::clone(recorded))),
                 _ => None,
             },
             Entry::EpochOpened { .. } | Entry::Lot(_) | Entry::Key(_) => None,
-        }
+        })
     }
 }
 

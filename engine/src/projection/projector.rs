@@ -322,8 +322,8 @@ impl Projector {
 impl Turn {
     fn add(&mut self, sealed: Arc<Sealed>, entries: &[Entry]) {
         self.batches.push(sealed);
+        self.audited.extend(Audited::of(entries));
         for entry in entries {
-            self.audited.extend(Audited::of(entry));
             match entry {
                 Entry::Lot(recorded) => self.events.push(Arc::clone(recorded)),
                 Entry::Wallet(recorded) if recorded.event.ledger().is_some() => self.ledger.push(Arc::clone(recorded)),
