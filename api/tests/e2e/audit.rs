@@ -245,6 +245,36 @@ fn kills_leave_each_acknowledged_action_in_it_once() {
     whole(server.dir());
 }
 
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_panic_and_a_failed_append_leave_no_act_without_its_effect() {
+    let failpoints = "lot-before-stage=1*off->1*panic(boom)->off;append-fails=9*off->1*return(torn)->off";
+    let server = Setup::new().env("GAVEL__ENGINE__SHARDS", 1).env("FAILPOINTS", failpoints).start();
+    let house = server.house();
+    let made = id(&house.create(&lot()));
+    let mut statuses = BTreeMap::new();
+    for n in 0..20 {
+        let action = if n % 2 == 0 { "pause" } else { "resume" };
+        // As a client would: again, until it is done or was done all the time.
+        let done = || {
+            let status = house.act(&made, action).status;
+            *statuses.entry(status).or_insert(0) += 1;
+            [200, 409].contains(&status).then_some(())
+        };
+        until("the action to be done", done);
+    }
+    assert_eq!(statuses.get(&500), Some(&1), "the panic: {statuses:?}");
+    assert!(statuses.get(&503).is_some_and(|count| *count > 0), "the failed append: {statuses:?}");
+    let events = house.all(&format!("/v1/lots/{made}/events"), 100);
+    // The lot opened by its creation, which is one action.
+    let creation = json!({"seq": 0});
+    let by_hand = events.iter().filter(|event| crate::kit::event_name(event) != "opened");
+    let happened: Vec<&Value> = std::iter::once(&creation).chain(by_hand).map(|event| &event["seq"]).collect();
+    let rows = trail_of(&server, happened.len());
+    assert_eq!(rows.iter().rev().map(|row| &row["seq"]).collect::<Vec<_>>(), happened);
+    chains_hold(&rows);
+}
+
 #[test]
 fn the_check_says_where_somebody_was_at_it() {
     let mut server = Server::start();
