@@ -200,7 +200,8 @@ async fn open_storage(settings: &Settings) -> Result<Opened, ServerError> {
     Ok(profile::open(&settings.server.data_dir, journal, tables, shards, runtime).await?)
 }
 
-fn postgres_options(settings: &Settings, shards: u16, runtime: tokio::runtime::Handle) -> PostgresOptions {
+/// How the tables in PostgreSQL are configured.
+pub(crate) fn postgres_options(settings: &Settings, shards: u16, runtime: tokio::runtime::Handle) -> PostgresOptions {
     let postgres = &settings.postgres;
     let password = postgres.password.as_ref().map(|password| password.expose_secret().to_owned());
     PostgresOptions {

@@ -42,7 +42,7 @@ impl Bench {
                 evict_after: None,
             };
             let engine = Engine::start(opened.expect("a new data directory").storage.ports(), tuning).await.expect("a new engine");
-            let create = Ask::Create { spec: Box::new(spec(true)), access: Default::default(), key: None, archived: false };
+            let create = Ask::Create { spec: Box::new(spec(true)), access: Default::default(), by: None, key: None, archived: false };
             assert!(matches!(engine.ask(lot, create).await, Reply::Lot(_)));
             engine
         });

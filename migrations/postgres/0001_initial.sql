@@ -133,7 +133,8 @@ CREATE TABLE gavel.wallets (
     PRIMARY KEY (bidder, currency)
 ) WITH (fillfactor = 70);
 
--- What administrators did: a chain a shard, each row's hash over its own columns and the hash before.
+-- What administrators and auctioneers did: a chain a shard, each row's hash over its own columns and the
+-- hash before.
 CREATE TABLE gavel.audit (
     shard     integer NOT NULL,
     -- Counts from 1 in the shard, none is left out.
@@ -141,19 +142,21 @@ CREATE TABLE gavel.audit (
     at        bigint  NOT NULL,
     actor     text    NOT NULL,
     action    text    NOT NULL,
-    -- Whose wallet, and the event's place in it.
-    bidder    text    NOT NULL,
+    -- What it was done to: a lot, or a bidder's wallet.
+    lot       uuid,
+    bidder    text,
+    -- The event that came of it: its place in the lot, or in the wallet.
     epoch     bigint  NOT NULL,
     seq       bigint  NOT NULL,
-    currency  text    NOT NULL,
-    amount    bigint  NOT NULL,
-    balance   bigint  NOT NULL,
-    reason    text    NOT NULL,
-    operation bytea   NOT NULL,
+    -- The rest, as a JSON object.
+    details   text    NOT NULL,
     previous  bytea   NOT NULL,
     hash      bytea   NOT NULL,
-    PRIMARY KEY (shard, number, at)
+    PRIMARY KEY (shard, number, at),
+    CHECK ((lot IS NULL) <> (bidder IS NULL))
 ) PARTITION BY RANGE (at);
+CREATE INDEX audit_in_order ON gavel.audit (at, shard, number);
+CREATE INDEX audit_by_lot ON gavel.audit (lot, at, shard, number) WHERE lot IS NOT NULL;
 
 -- Where each chain ends: rows that are missing at an end would not be noticed otherwise.
 CREATE TABLE gavel.audit_ends (

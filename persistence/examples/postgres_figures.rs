@@ -148,7 +148,7 @@ impl Chain {
     /// The next projection, still empty.
     fn turn(&mut self) -> Projection {
         let from = self.from;
-        Projection { shard: self.shard, from, batches: vec![], events: vec![], lots: vec![], ledger: vec![] }
+        Projection { shard: self.shard, from, batches: vec![], events: vec![], lots: vec![], ledger: vec![], audited: vec![] }
     }
 
     fn seal(&mut self, entries: &[Entry]) -> Arc<Sealed> {

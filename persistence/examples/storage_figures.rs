@@ -149,7 +149,7 @@ async fn tables() -> Result<(), Failure> {
                 batches.push(chain.seal(&entries));
             }
             let to = batches.last().map(|batch| batch.mark());
-            let projection = Projection { shard: chain.shard, from, batches, events, lots: views.clone(), ledger: vec![] };
+            let projection = Projection { shard: chain.shard, from, batches, events, lots: views.clone(), ledger: vec![], audited: vec![] };
             let (started, cpu_started) = (Instant::now(), cpu_time());
             ports.tables.project(vec![projection]).await?;
             spent += started.elapsed();

@@ -7,6 +7,7 @@
 //! here.
 
 pub mod accounts;
+mod audit;
 mod columns;
 pub mod postgres;
 pub mod profile;

@@ -7,6 +7,7 @@
 //! It never overwrites: a changed file would mean that data in the field can't be read any more.
 
 use gavel_domain::{
+    act::{Act, Deed},
     currency::Currency,
     event::{BidPlaced, Change, LotEvent, Outcome, Recorded, Standing, Unsold},
     ids::{BidId, BidderId, Epoch, LotId, Seq, ShardId},
@@ -242,14 +243,63 @@ fn entries(version: u16) -> Vec<Entry> {
     .collect()
 }
 
+/// Every kind of act, with its options given and left out. [`covers_act`] says which exist. They came with
+/// version 2, in a batch of their own.
+fn acts() -> Vec<Entry> {
+    let change = events().into_iter().filter_map(|event| if let LotEvent::Changed(change) = event { Some(change) } else { None });
+    let deeds = [
+        Deed::Create { title: "Schwert ⚔".into() },
+        Deed::Open,
+        Deed::Pause { reason: Some("a fire drill".into()) },
+        Deed::Pause { reason: None },
+        Deed::Resume,
+        Deed::Extend { by: Millis(70_000), closes_at: at(1_800_000_600_000) },
+        Deed::Cancel { reason: Some("broken".into()) },
+        Deed::Cancel { reason: None },
+        Deed::Close,
+        Deed::Register(vec![bidder("ada"), bidder("ben")]),
+        Deed::Unregister(vec![bidder("ben")]),
+    ];
+    let act = |(seq, deed): (u64, Deed)| {
+        Entry::Act(Arc::new(Act {
+            by: "house".into(),
+            at: at(1_800_000_000_000),
+            lot: lot(),
+            epoch: Epoch(1_800_000_000),
+            seq: Seq(seq),
+            deed,
+        }))
+    };
+    (0..).zip(deeds.into_iter().chain(change.map(Deed::Change))).map(act).collect()
+}
+
+/// Does not compile when a variant is added: give it a place in a fixture.
+fn covers_act(deed: &Deed) -> usize {
+    match deed {
+        Deed::Create { .. } => 0,
+        Deed::Open => 1,
+        Deed::Pause { .. } => 2,
+        Deed::Resume => 3,
+        Deed::Extend { .. } => 4,
+        Deed::Cancel { .. } => 5,
+        Deed::Close => 6,
+        Deed::Change(_) => 7,
+        Deed::Register(_) => 8,
+        Deed::Unregister(_) => 9,
+    }
+}
+
+fn batch_of_acts() -> Sealed {
+    RecordFormat.seal(ShardId(63), BatchId { epoch: Epoch(1_800_000_000), number: 3 }, Digest([0x22; 32]), &acts())
+}
+
 fn batch(version: u16) -> Sealed {
     let id = BatchId { epoch: Epoch(1_800_000_000), number: 70_000 };
     RecordFormat.seal(ShardId(63), id, Digest([0x11; 32]), &entries(version))
 }
 
 /// A batch is stored with its digest; the fixture is both.
-fn batch_file() -> Vec<u8> {
-    let batch = batch(VERSION);
+fn batch_file(batch: &Sealed) -> Vec<u8> {
     [batch.hash.0.as_slice(), &batch.bytes].concat()
 }
 
@@ -280,7 +330,8 @@ fn event_file(event: &LotEvent, seq: usize) -> String {
 
 fn files() -> Vec<(String, Vec<u8>)> {
     let mut files = vec![
-        ("batch".to_owned(), batch_file()),
+        ("batch".to_owned(), batch_file(&batch(VERSION))),
+        ("batch-acts".to_owned(), batch_file(&batch_of_acts())),
         ("lot".to_owned(), RecordFormat.encode_lot(&a_lot())),
         ("keys".to_owned(), RecordFormat.encode_keys(&keys())),
         ("view".to_owned(), RecordFormat.encode_view(&a_lot().view())),
@@ -299,7 +350,8 @@ fn write_fixtures() {
         return;
     }
     for (name, bytes) in files() {
-        let mut file = std::fs::File::create_new(fixture(VERSION, &name)).expect("a fixture is never overwritten");
+        // A fixture is never overwritten.
+        let Ok(mut file) = std::fs::File::create_new(fixture(VERSION, &name)) else { continue };
         std::io::Write::write_all(&mut file, &bytes).expect("written");
     }
 }
@@ -309,6 +361,12 @@ fn every_variant_is_in_a_fixture() {
     let mut seen = [false; 13];
     events_of(VERSION).iter().for_each(|event| seen[covers(event)] = true);
     assert_eq!(seen, [true; 13]);
+    let mut seen = [false; 10];
+    for entry in acts() {
+        let Entry::Act(act) = entry else { panic!("an act") };
+        seen[covers_act(&act.deed)] = true;
+    }
+    assert_eq!(seen, [true; 10]);
 }
 
 #[test]
@@ -316,17 +374,20 @@ fn every_version_decodes() {
     for version in 1..=VERSION {
         decodes(version);
     }
+    assert_eq!(RecordFormat.open(&as_stored(&stored(2, "batch-acts"), batch_of_acts())), Ok(acts()));
     assert_eq!(RecordFormat.decode_lot(&stored(2, "lot-guarded")), Ok(a_guarded_lot()));
     assert_eq!(RecordFormat.decode_view(&stored(2, "view-guarded")), Ok(a_guarded_lot().view()));
 }
 
+/// A batch's bytes and digest from a file, in their place.
+fn as_stored(file: &[u8], place: Sealed) -> Sealed {
+    let (hash, bytes) = file.split_at(32);
+    Sealed { hash: Digest(hash.try_into().expect("32 bytes")), bytes: bytes.into(), ..place }
+}
+
 fn decodes(version: u16) {
     let stored = |name: &str| stored(version, name);
-    let file = stored("batch");
-    let (hash, bytes) = file.split_at(32);
-    let hash = Digest(hash.try_into().expect("32 bytes"));
-    let sealed = Sealed { hash, bytes: bytes.into(), ..batch(version) };
-    assert_eq!(RecordFormat.open(&sealed), Ok(entries(version)));
+    assert_eq!(RecordFormat.open(&as_stored(&stored("batch"), batch(version))), Ok(entries(version)));
     assert_eq!(RecordFormat.decode_lot(&stored("lot")), Ok(a_lot()));
     assert_eq!(RecordFormat.decode_keys(&stored("keys")), Ok(keys()));
     assert_eq!(RecordFormat.decode_view(&stored("view")), Ok(a_lot().view()));

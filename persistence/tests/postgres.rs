@@ -84,10 +84,10 @@ impl Backend for Pooled {
 
 mod directly {
     use super::Direct;
-    crate::conformance!(Direct, ports: tables);
+    crate::conformance!(Direct, ports: tables, audit);
 }
 
 mod through_pgbouncer {
     use super::Pooled;
-    crate::conformance!(Pooled, ports: tables);
+    crate::conformance!(Pooled, ports: tables, audit);
 }

@@ -77,8 +77,9 @@ async fn all_of_it() {
     for n in 0..LOTS {
         let mut spec = spec("A lot");
         spec.draft = false;
-        let made =
-            engine.ask(lot_id(n), Ask::Create { spec: Box::new(spec), access: Default::default(), key: None, archived: false }).await;
+        let made = engine
+            .ask(lot_id(n), Ask::Create { spec: Box::new(spec), access: Default::default(), by: None, key: None, archived: false })
+            .await;
         assert!(matches!(made, Reply::Lot(_)), "{made:?}");
         for id in 1..=10 {
             bid(&engine, lot_id(n), id).await;

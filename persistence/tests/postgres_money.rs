@@ -14,9 +14,10 @@ use gavel_domain::{
 };
 use gavel_engine::ports::{
     Storage,
-    tables::{ProjectError, Projection},
+    audit::{AuditError, AuditFault},
+    tables::{ProjectError, Projection, Tables as _},
 };
-use gavel_persistence::postgres::{AuditError, AuditFault, PostgresTables, SERIALIZATION_FAILURES};
+use gavel_persistence::postgres::{PostgresTables, SERIALIZATION_FAILURES};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use postgres_stage::{Gate, Shard, Stage, count, open, run, try_run, url_of};
 use std::sync::Arc;
@@ -127,7 +128,7 @@ async fn a_conflict_that_is_real_is_settled_by_the_cursor() {
         scene.project(projection.clone()),
         async {
             gate.reached().await;
-            gavel_engine::ports::tables::Tables::project(&other, vec![projection.clone()]).await
+            other.project(vec![projection.clone()]).await
         },
         async {
             gate.reached_by(2).await;
@@ -157,7 +158,7 @@ async fn money_is_serializable_and_everything_waits_for_the_disk() {
     .await;
     let again = open(&scene.url).await.tables;
     for lines in [0, 1] {
-        gavel_engine::ports::tables::Tables::project(&again, vec![scene.shard.next(1, lines)]).await.expect("projected");
+        again.project(vec![scene.shard.next(1, lines)]).await.expect("projected");
     }
     let as_wanted =
         "SELECT count(*) FROM seen WHERE (number, isolation, commit) IN ((1, 'read committed', 'on'), (2, 'serializable', 'on'))";
@@ -218,9 +219,9 @@ async fn the_audit_trail_shows_what_was_changed() {
 
     // As its owner could, who can take the triggers away.
     for (change, found) in [
-        ("UPDATE gavel.audit SET amount = 11 WHERE shard = 5 AND number = 3", (3, AuditFault::Changed)),
+        ("UPDATE gavel.audit SET details = replace(details, '10', '11') WHERE shard = 5 AND number = 3", (3, AuditFault::Changed)),
         ("UPDATE gavel.audit SET actor = 'somebody' WHERE shard = 5 AND number = 6", (6, AuditFault::Changed)),
-        ("UPDATE gavel.audit SET reason = 'raid ' WHERE shard = 5 AND number = 1", (1, AuditFault::Changed)),
+        ("UPDATE gavel.audit SET details = details || ' ' WHERE shard = 5 AND number = 1", (1, AuditFault::Changed)),
         ("UPDATE gavel.audit SET previous = hash WHERE shard = 5 AND number = 2", (2, AuditFault::Unchained)),
         ("DELETE FROM gavel.audit WHERE shard = 5 AND number = 4", (4, AuditFault::Missing)),
         ("DELETE FROM gavel.audit WHERE shard = 5 AND number > 4", (5, AuditFault::Missing)),

@@ -91,8 +91,9 @@ async fn all_of_it() {
     for n in 0..LOTS {
         let mut spec = spec("A lot");
         spec.draft = false;
-        let made =
-            engine.ask(lot_id(n), Ask::Create { spec: Box::new(spec), access: Default::default(), key: None, archived: false }).await;
+        let made = engine
+            .ask(lot_id(n), Ask::Create { spec: Box::new(spec), access: Default::default(), by: None, key: None, archived: false })
+            .await;
         assert!(matches!(made, Reply::Lot(_)), "{made:?}");
         for id in 1..=10 {
             let answer = engine.ask(lot_id(n), bid(id, false)).await;
@@ -141,8 +142,9 @@ async fn emptied() {
     for n in 0..LOTS {
         let mut spec = spec("A lot");
         spec.draft = false;
-        let made =
-            engine.ask(lot_id(n), Ask::Create { spec: Box::new(spec), access: Default::default(), key: None, archived: false }).await;
+        let made = engine
+            .ask(lot_id(n), Ask::Create { spec: Box::new(spec), access: Default::default(), by: None, key: None, archived: false })
+            .await;
         assert!(matches!(made, Reply::Lot(_)), "{made:?}");
         persistent_bid(&engine, lot_id(n), 1).await;
     }

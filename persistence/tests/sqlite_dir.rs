@@ -100,7 +100,7 @@ async fn an_older_schema_is_brought_up_to_date() {
     let dir = tempfile::tempdir().expect("a directory");
     make(dir.path()).await;
     let tables = dir.path().join("tables.db");
-    sql(&tables, "DROP TABLE ledger; DROP TABLE wallets; PRAGMA user_version = 1; UPDATE meta SET writes = 1000").await;
+    sql(&tables, "DROP TABLE audit; DROP TABLE audit_ends; DROP TABLE ledger; DROP TABLE wallets; PRAGMA user_version = 1; UPDATE meta SET writes = 1000").await;
     for _ in 0..2 {
         let opened = open(dir.path()).await.expect("opens");
         assert_eq!(opened.found, FoundState::default());
@@ -111,6 +111,7 @@ async fn an_older_schema_is_brought_up_to_date() {
             .ledger(gavel_domain::ids::BidderId::try_from("ann").expect("a bidder"), None, Default::default(), 1)
             .await
             .expect("the ledger is there");
+        assert_eq!(opened.storage.ports().tables.check_audit().await.expect("whole"), 0);
         opened.storage.close().await.expect("closes");
     }
     let mut conn = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&tables)).await.expect("opens");
@@ -118,7 +119,7 @@ async fn an_older_schema_is_brought_up_to_date() {
         .fetch_one(&mut conn)
         .await
         .expect("answers");
-    assert_eq!((version, writes >= 1000), (2, true));
+    assert_eq!((version, writes >= 1000), (3, true));
 }
 
 #[tokio::test]
@@ -232,8 +233,15 @@ async fn full_tables_refuse_a_projection_as_a_whole() {
     let opened = EmbeddedStorage::open(dir.path(), OpenOptions { most_pages: Some(40), ..options() }).await.expect("opens");
     let ports = opened.storage.ports();
     let large = batch(&ports, 0, Digest::default(), 500_000);
-    let projection =
-        |batch| Projection { shard: ShardId(0), from: None, batches: vec![batch], events: vec![], lots: vec![], ledger: vec![] };
+    let projection = |batch| Projection {
+        shard: ShardId(0),
+        from: None,
+        batches: vec![batch],
+        events: vec![],
+        lots: vec![],
+        ledger: vec![],
+        audited: vec![],
+    };
     ports.tables.project(vec![projection(large)]).await.expect_err("no room");
     assert!(ports.tables.cursors().await.expect("readable").is_empty());
     ports.tables.project(vec![projection(batch(&ports, 0, Digest::default(), 1))]).await.expect("a small one fits");
@@ -270,8 +278,15 @@ async fn a_lost_journal_is_made_anew_for_the_same_data() {
     let id = opened.storage.data_id().to_owned();
     let ports = opened.storage.ports();
     let first = batch(&ports, 0, Digest::default(), 1);
-    let projection =
-        Projection { shard: ShardId(0), from: None, batches: vec![Arc::clone(&first)], events: vec![], lots: vec![], ledger: vec![] };
+    let projection = Projection {
+        shard: ShardId(0),
+        from: None,
+        batches: vec![Arc::clone(&first)],
+        events: vec![],
+        lots: vec![],
+        ledger: vec![],
+        audited: vec![],
+    };
     ports.tables.project(vec![projection]).await.expect("projected");
     opened.storage.close().await.expect("closes");
     std::fs::remove_file(dir.path().join("journal.db")).expect("there");

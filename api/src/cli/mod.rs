@@ -1,6 +1,7 @@
 //! The command line: what can be called, and what status each failure ends with. A file a command; none of them does its
 //! work here, they parse, call, and print.
 
+mod audit;
 mod config;
 mod error;
 mod migrate;
@@ -46,6 +47,9 @@ enum Command {
     Wallet(wallet::WalletCommand),
     /// Make the tables in PostgreSQL, or bring them up to date
     Migrate(ConfigArgs),
+    /// Look after the audit trail
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Check, show or explain the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -154,7 +158,7 @@ pub struct PasswordArgs {
 /// Which data.
 #[derive(Clone, Debug, Args)]
 pub struct DataArgs {
-    /// Data directory whose users they are
+    /// Data directory
     #[arg(long, value_name = "D")]
     pub data_dir: Option<PathBuf>,
     /// Configuration file (TOML)
@@ -171,6 +175,13 @@ pub struct ReplayArgs {
     /// Print the totals as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// `gavel audit`
+#[derive(Clone, Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Say whether the audit trail is as it was written, or where it is broken first
+    Check(DataArgs),
 }
 
 /// `gavel config`
@@ -223,6 +234,7 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::User(command) => user::run(command),
         Command::Wallet(command) => wallet::run(&command),
         Command::Migrate(args) => migrate::run(&args),
+        Command::Audit(command) => audit::run(&command),
         Command::Config(command) => config::run(&command),
     }
 }

@@ -19,6 +19,7 @@ fn mistakes_are_one_line_and_status_2() {
     for (line, expected) in [
         ("gavel", "a command is missing"),
         ("gavel config", "a command is missing"),
+        ("gavel audit", "a command is missing"),
         ("gavel fly", "unrecognized subcommand 'fly'"),
         ("gavel serve --port 1", "unexpected argument '--port' found"),
         ("gavel serve --listen 8080", "invalid value '8080' for '--listen <A:P>': invalid socket address syntax"),
@@ -52,6 +53,13 @@ fn a_token_is_made_with_the_data_directorys_key() {
     assert_eq!((principal.sub.as_str(), principal.role), ("bob", Role::Bidder));
     let left = principal.remaining(std::time::SystemTime::now()).as_secs();
     assert!((890..=900).contains(&left), "{left}");
+}
+
+#[test]
+fn the_audit_trail_is_checked_where_one_says() {
+    let parsed = parse("gavel audit check --data-dir /d --config /c").unwrap();
+    let Command::Audit(AuditCommand::Check(data)) = parsed else { panic!("another command") };
+    assert_eq!((data.data_dir, data.config), (Some("/d".into()), Some("/c".into())));
 }
 
 #[test]

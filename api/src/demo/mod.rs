@@ -119,8 +119,12 @@ async fn keep_up(engine: Engine, sample: &'static Sample, mut chance: Chance) {
         if sample.funding == Funding::Wallet {
             top_up(&engine).await;
         }
-        let created =
-            engine.ask(lot, Ask::Create { spec: Box::new(spec), access: AccessRules::default(), key: None, archived: false }).await;
+        let created = engine
+            .ask(
+                lot,
+                Ask::Create { spec: Box::new(spec), access: AccessRules::default(), by: Some("demo".into()), key: None, archived: false },
+            )
+            .await;
         if !matches!(created, Reply::Lot(_)) {
             tracing::warn!(title = sample.title, ?created, "the demonstration's lot was not created");
             tokio::time::sleep(PAUSE).await;

@@ -6,6 +6,7 @@ use super::{
     body::Body,
     idempotency::Keyed,
     problem::{Code, Problem},
+    wallets::by,
 };
 use crate::{
     auth::{Caller, Role},
@@ -50,7 +51,7 @@ pub(super) async fn act(
     let command = command(&action, &body)?;
     let keyed = api.in_flight.begin(&request, who, &body)?;
     let key = keyed.as_ref().map(Keyed::request);
-    match api.engine.ask(lot, Ask::Command { command, expected: None, key }).await {
+    match api.engine.ask(lot, Ask::Command { command, by: Some(by(who)), expected: None, key }).await {
         Reply::Lot(answer) => Ok(lot_response(StatusCode::OK, &answer, Viewer::HOUSE)),
         Reply::NotLive(_) => on_archived(&api, lot, &caller, keyed.as_ref()).await,
         other => Err(refused(other)),
@@ -62,7 +63,7 @@ async fn on_archived(api: &Api, lot: LotId, caller: &Caller, keyed: Option<&Keye
     let found = api.find(lot, caller).await?; // 404 if there never was one
     if let Some(keyed) = keyed {
         let (spec, access) = (Box::new(found.view.spec), found.view.access);
-        match api.engine.ask(lot, Ask::Create { spec, access, key: Some(keyed.request()), archived: true }).await {
+        match api.engine.ask(lot, Ask::Create { spec, access, by: None, key: Some(keyed.request()), archived: true }).await {
             Reply::Lot(answer) => return Ok(lot_response(StatusCode::OK, &answer, Viewer::HOUSE)),
             Reply::Refused(_) => {} // no such key
             other => return Err(refused(other)),

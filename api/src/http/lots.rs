@@ -6,6 +6,7 @@ use super::{
     body::Body,
     idempotency::Keyed,
     problem::{Code, Problem},
+    wallets::by,
 };
 use crate::{
     auth::{Caller, Role},
@@ -26,7 +27,7 @@ use gavel_engine::{
     Engine,
     request::{Ask, LotAnswer, Reply},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
 /// How often a change with `If-Match: *` is merged anew because a bid came between.
@@ -42,10 +43,10 @@ pub(super) async fn create(request: HttpRequest, caller: Caller, body: Body, api
     let answer = match &keyed {
         None => {
             check(&spec, &api.engine)?;
-            let ask = Ask::Create { spec: Box::new(spec), access, key: None, archived: false };
+            let ask = Ask::Create { spec: Box::new(spec), access, by: Some(by(who)), key: None, archived: false };
             created(api.engine.ask(LotId(Uuid::now_v7()), ask).await)?
         }
-        Some(keyed) => create_keyed(&api.engine, &spec, access, keyed).await?,
+        Some(keyed) => create_keyed(&api.engine, &spec, access, &by(who), keyed).await?,
     };
     let mut response = lot_response(StatusCode::CREATED, &answer, Viewer::HOUSE);
     let location = header::HeaderValue::from_str(&format!("/v1/lots/{}", answer.view.id)).map_err(|_| Problem::internal())?;
@@ -58,7 +59,13 @@ const GENERATIONS: u32 = 4096;
 
 /// A lot that its key names: the same for every retry, also after a crash. Once the key is forgotten, its lot is somebody's
 /// all the same, and the next use of the key makes the next lot.
-async fn create_keyed(engine: &Engine, spec: &LotSpec, access: AccessRules, keyed: &Keyed) -> Result<Box<LotAnswer>, Problem> {
+async fn create_keyed(
+    engine: &Engine,
+    spec: &LotSpec,
+    access: AccessRules,
+    by: &Arc<str>,
+    keyed: &Keyed,
+) -> Result<Box<LotAnswer>, Problem> {
     for generation in 0..GENERATIONS {
         let lot = keyed.lot(generation);
         // Asked of the tables also if it lives now: it may be let go before the request arrives.
@@ -67,7 +74,7 @@ async fn create_keyed(engine: &Engine, spec: &LotSpec, access: AccessRules, keye
         if !archived && !engine.directory().holds(lot) {
             check(spec, engine)?;
         }
-        let ask = Ask::Create { spec: Box::new(spec.clone()), access, key: Some(keyed.request()), archived };
+        let ask = Ask::Create { spec: Box::new(spec.clone()), access, by: Some(Arc::clone(by)), key: Some(keyed.request()), archived };
         match engine.ask(lot, ask).await {
             Reply::Refused(Reject::Conflict(Conflict::LotExists)) => {}
             answered => return created(answered),
@@ -114,10 +121,10 @@ pub(super) async fn change(
     body: Body,
     api: web::Data<Api>,
 ) -> Result<HttpResponse, Problem> {
-    caller.require_known(Role::Auctioneer)?;
+    let by = by(caller.require_known(Role::Auctioneer)?);
     let lot = lot_id(&lot)?;
     let expected = Expected::of(&request)?;
-    merged_anew(&expected, async || change_once(&api, &caller, lot, &expected, &body).await).await
+    merged_anew(&expected, async || change_once(&api, &caller, &by, lot, (&expected, &body)).await).await
 }
 
 /// With `*` any state will do: a bid that came between is no reason to fail, unless one always does.
@@ -131,7 +138,14 @@ async fn merged_anew<T>(expected: &Expected, mut once: impl AsyncFnMut() -> Resu
     Err(Problem::new(Code::Overloaded, "bids came between again and again: nothing was changed").retry_after(Duration::from_secs(1)))
 }
 
-async fn change_once(api: &Api, caller: &Caller, lot: LotId, expected: &Expected, body: &[u8]) -> Result<HttpResponse, Problem> {
+/// `by` is who the caller is; what is asked is a patch, and which state it is for.
+async fn change_once(
+    api: &Api,
+    caller: &Caller,
+    by: &Arc<str>,
+    lot: LotId,
+    (expected, body): (&Expected, &[u8]),
+) -> Result<HttpResponse, Problem> {
     let found = api.find(lot, caller).await?;
     if !expected.holds(found.view.position) {
         return Err(refused(Reply::PreconditionFailed));
@@ -144,7 +158,8 @@ async fn change_once(api: &Api, caller: &Caller, lot: LotId, expected: &Expected
         return Err(Problem::new(Code::Conflict, "the lot is over and archived"));
     }
     // The patch was merged into this very state: nothing may have come between.
-    let ask = Ask::Command { command: Command::Change(Box::new(spec)), expected: Some(found.view.position), key: None };
+    let ask =
+        Ask::Command { command: Command::Change(Box::new(spec)), by: Some(Arc::clone(by)), expected: Some(found.view.position), key: None };
     match api.engine.ask(lot, ask).await {
         Reply::Lot(answer) => Ok(lot_response(StatusCode::OK, &answer, Viewer::HOUSE)),
         other => Err(refused(other)),
@@ -203,12 +218,16 @@ mod tests {
         let keyed = |body: &[u8]| in_flight.begin(&request, &who, body).unwrap().unwrap();
 
         let first = keyed(b"a").lot(0);
-        let old = Ask::Create { spec: Box::new(spec.clone()), access: AccessRules::default(), key: None, archived: false };
+        let old = Ask::Create { spec: Box::new(spec.clone()), access: AccessRules::default(), by: None, key: None, archived: false };
         assert!(matches!(engine.ask(first, old).await, Reply::Lot(_)));
-        let made = create_keyed(&engine, &spec, AccessRules::default(), &keyed(b"a")).await.unwrap().view;
+        let made = create_keyed(&engine, &spec, AccessRules::default(), &"house".into(), &keyed(b"a")).await.unwrap().view;
         assert_eq!(made.id, keyed(b"a").lot(1));
-        assert_eq!(create_keyed(&engine, &spec, AccessRules::default(), &keyed(b"a")).await.unwrap().view, made, "a retry");
-        let reused = create_keyed(&engine, &spec, AccessRules::default(), &keyed(b"b")).await.unwrap_err();
+        assert_eq!(
+            create_keyed(&engine, &spec, AccessRules::default(), &"house".into(), &keyed(b"a")).await.unwrap().view,
+            made,
+            "a retry"
+        );
+        let reused = create_keyed(&engine, &spec, AccessRules::default(), &"house".into(), &keyed(b"b")).await.unwrap_err();
         assert_eq!(reused.code(), Code::IdempotencyKeyReused);
         assert_eq!(engine.directory().len(), 2);
         engine.shut_down().await;

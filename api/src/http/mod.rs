@@ -4,6 +4,7 @@ mod actions;
 mod answers;
 pub(crate) mod archived;
 mod asking;
+mod audit;
 mod auth;
 mod bids;
 pub(crate) mod body;
@@ -117,6 +118,7 @@ pub fn routes(routes: &mut web::ServiceConfig) {
                 .route(web::put().to(wallets::allow))
                 .default_service(method_not_allowed("PUT")),
         )
+        .service(reads("/v1/audit", reading().to(audit::list)))
         .service(reads("/v1/cluster", reading().to(cluster::cluster)))
         .service(reads("/health/live", reading().to(health::live)))
         .service(reads("/health/ready", reading().to(health::ready)))

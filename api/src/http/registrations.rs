@@ -8,6 +8,7 @@ use super::{
     idempotency::Keyed,
     listing::Paging,
     problem::{Code, Problem},
+    wallets::by,
 };
 use crate::{
     auth::{Caller, Role},
@@ -54,7 +55,7 @@ pub(super) async fn add(
     }
     let keyed = api.in_flight.begin(&request, who, &body)?;
     let key = keyed.as_ref().map(Keyed::request);
-    match api.engine.ask(lot, Ask::Command { command: Command::Register(bidders), expected: None, key }).await {
+    match api.engine.ask(lot, Ask::Command { command: Command::Register(bidders), by: Some(by(who)), expected: None, key }).await {
         Reply::Lot(answer) => Ok(lot_response(StatusCode::OK, &answer, Viewer::HOUSE)),
         Reply::NotLive(_) => Err(too_late(&api, lot, &caller).await),
         other => Err(refused(other)),
@@ -63,11 +64,11 @@ pub(super) async fn add(
 
 /// `DELETE /v1/lots/{id}/registrations/{bidder}`: whether there was one or not.
 pub(super) async fn remove(caller: Caller, path: web::Path<(String, String)>, api: web::Data<Api>) -> Result<HttpResponse, Problem> {
-    caller.require_known(Role::Auctioneer)?;
+    let who = caller.require_known(Role::Auctioneer)?;
     let (lot, bidder) = path.into_inner();
     let lot = lot_id(&lot)?;
     let bidder = BidderId::try_from(bidder.as_str()).map_err(|_| Problem::not_found("no such bidder"))?;
-    match api.engine.ask(lot, Ask::Command { command: Command::Unregister(bidder), expected: None, key: None }).await {
+    match api.engine.ask(lot, Ask::Command { command: Command::Unregister(bidder), by: Some(by(who)), expected: None, key: None }).await {
         Reply::Lot(_) => Ok(HttpResponse::NoContent().finish()),
         Reply::NotLive(_) => Err(too_late(&api, lot, &caller).await),
         other => Err(refused(other)),

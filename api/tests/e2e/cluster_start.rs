@@ -101,4 +101,18 @@ async fn a_pgbouncer_in_transaction_mode_may_stand_between() {
     assert_eq!(admin.purse("alice").sums(), (400, 0));
     server.nobody().get("/health/ready").expect(200);
     assert_eq!(postgres.sql("gavel", "SELECT balance FROM gavel.wallets WHERE bidder = 'alice'"), "400");
+    // What the house did is in the audit trail, which nobody changes unnoticed.
+    let check = || {
+        let mut command = gavel(&["audit", "check"]);
+        command.env("GAVEL__JOURNAL__STORE", "redis").env("GAVEL__TABLES__STORE", "postgres").env("GAVEL__POSTGRES__URL", pgbouncer.url());
+        Finished::run_with(command)
+    };
+    until_within(PATIENCE, "the audit trail", || check().stdout.contains("is whole: 3 rows").then_some(()));
+    postgres.sql("gavel", "ALTER TABLE gavel.audit DISABLE TRIGGER USER");
+    for month in postgres.sql("gavel", "SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'gavel.audit'::regclass").lines() {
+        postgres.sql("gavel", &format!("ALTER TABLE {month} DISABLE TRIGGER USER"));
+    }
+    postgres.sql("gavel", "UPDATE gavel.audit SET actor = 'nobody' WHERE action = 'close'");
+    let broken = check();
+    assert!(broken.status.code() == Some(1) && broken.stderr.contains("it was changed"), "{} {}", broken.stdout, broken.stderr);
 }

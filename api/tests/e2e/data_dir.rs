@@ -121,7 +121,7 @@ async fn a_directory_of_a_newer_version_is_refused_and_untouched() {
         let said = refused.stderr.to_lowercase();
         assert!(said.contains(file) && (said.contains("newer") || said.contains("later")), "{file}: {}", refused.stderr);
         assert!(fs::read(&path).unwrap() == before, "{file} was changed");
-        let back = if written == 1 { "PRAGMA user_version = 1" } else { "PRAGMA user_version = 2" };
+        let back = if written == 1 { "PRAGMA user_version = 1" } else { "PRAGMA user_version = 3" };
         run(&path, back).await;
         assert_eq!(version(&path).await, written);
         server.restart();

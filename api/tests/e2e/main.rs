@@ -10,6 +10,7 @@ mod accounts;
 mod accounts_cli;
 mod accounts_issuer;
 mod accounts_lockout;
+mod audit;
 mod bad_input;
 mod bincode;
 mod bincode_vectors;

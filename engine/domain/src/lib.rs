@@ -10,6 +10,7 @@
 //! [`claims`] say which holds a lot still stands by.
 //! [`shard`] holds what is true of many lots with one journal: staging, batches, idempotency keys.
 
+pub mod act;
 pub mod claims;
 pub mod command;
 pub mod currency;

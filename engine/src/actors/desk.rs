@@ -7,6 +7,7 @@ use crate::{
     request::{Ask, Joined, KeyRequest, LotAnswer, Reply},
 };
 use gavel_domain::{
+    act::Deed,
     claims::{Attempt, Attempts},
     command::{Command, PlaceBid},
     event::{LotEvent, Recorded},
@@ -26,6 +27,14 @@ pub(crate) struct Waiter {
     pub(super) retry: bool,
     /// When it was admitted.
     pub(super) since: Instant,
+}
+
+/// Under which conditions a command counts.
+struct Conditions {
+    /// Only if the lot still stands here.
+    expected: Option<Position>,
+    /// Only if it was not used before.
+    key: Option<KeyRequest>,
 }
 
 /// What a request comes to.
@@ -51,7 +60,7 @@ impl Desk<'_> {
         }
         let reply = match ask {
             Ask::Bid { bid, retry } => return self.bid(bid, retry, at),
-            Ask::Command { command, expected, key } => self.command(&command, expected, key, at),
+            Ask::Command { command, by, expected, key } => self.command(&command, by, Conditions { expected, key }, at),
             Ask::View { bidder } => Reply::Lot(Box::new(self.lot_answer(bidder.as_ref()))),
             Ask::Access => Reply::Access(Box::new(self.lot.access().clone())),
             Ask::Join { bidder, position, .. } => Reply::Joined(Box::new(self.join(bidder.as_ref(), position))),
@@ -75,7 +84,7 @@ impl Desk<'_> {
             if events.is_empty() {
                 return;
             }
-            self.happen(at, events);
+            self.happen(at, events, None);
         }
     }
 
@@ -115,7 +124,7 @@ impl Desk<'_> {
             }
             Ok(Decision::Events { at, events }) => {
                 meters.accepted.increment(1);
-                let receipt = self.happen(at, events);
+                let receipt = self.happen(at, events, None);
                 tracing::debug!(lot = %self.lot.id(), bid_id = %bid.bid_id, bidder = %bid.bidder, "bid accepted");
                 Answer::Now(receipt.map_or(Reply::Internal, |receipt| Reply::Receipt(Box::new(receipt))))
             }
@@ -129,7 +138,8 @@ impl Desk<'_> {
         }
     }
 
-    fn command(&mut self, command: &Command, expected: Option<Position>, key: Option<KeyRequest>, at: Timestamp) -> Reply {
+    fn command(&mut self, command: &Command, by: Option<Arc<str>>, conditions: Conditions, at: Timestamp) -> Reply {
+        let Conditions { expected, key } = conditions;
         if let Some(known) = self.shard.known_key(key.as_ref(), at) {
             return known;
         }
@@ -138,7 +148,9 @@ impl Desk<'_> {
         }
         match self.lot.decide(command, at) {
             Ok(Decision::Events { at: when, events }) => {
-                self.happen(when, events);
+                // Where nothing happens, nobody has done anything.
+                let act = by.zip(events.first().and_then(|effect| Deed::of(command, effect)));
+                self.happen(when, events, act);
                 let view = self.lot.view();
                 self.shard.use_key(key, at, &view);
                 Reply::Lot(Box::new(LotAnswer { view, own: None }))
@@ -151,7 +163,7 @@ impl Desk<'_> {
     /// The winner's wallet has paid.
     pub(super) fn settle(&mut self, now: Timestamp) {
         if let Ok(Decision::Events { at, events }) = self.lot.decide(&Command::Settle, now) {
-            self.happen(at, events);
+            self.happen(at, events, None);
         }
     }
 
@@ -160,13 +172,16 @@ impl Desk<'_> {
         self.shard.withhold(Output::Letter(self.attempts.word_letter(self.lot, bidder, self.shard.latest_attempt())));
     }
 
-    /// Applies events and stages them; the receipt, if one of them is a bid. Wallets are told what
-    /// they need to know.
-    fn happen(&mut self, at: Timestamp, events: impl IntoIterator<Item = LotEvent>) -> Option<Receipt> {
+    /// Applies events and stages them, with who brought them about; the receipt, if one of them is a
+    /// bid. Wallets are told what they need to know.
+    fn happen(&mut self, at: Timestamp, events: impl IntoIterator<Item = LotEvent>, act: Option<(Arc<str>, Deed)>) -> Option<Receipt> {
         let recorded = self.lot.advance(self.shard.epoch().get(), at, events);
         fail::fail_point!("lot-before-stage", |_| None);
         for event in &recorded {
             self.shard.stage_event(event);
+        }
+        if let (Some((by, deed)), Some(effect)) = (act, recorded.first()) {
+            self.shard.stage_act(by, effect, deed);
         }
         for letter in self.attempts.letters(self.lot, &recorded, self.shard.latest_attempt()) {
             self.shard.withhold(Output::Letter(letter));

@@ -28,6 +28,7 @@ use crate::{
 };
 use actix::{Actor, Addr};
 use gavel_domain::{
+    act::{Act, Deed},
     event::{LotEvent, Recorded},
     ids::{BidderId, Epoch, LotId, Seq, ShardId},
     lot::{Lot, access::AccessRules, spec::LotSpec, view::LotView},
@@ -266,17 +267,19 @@ impl Shard {
 
     fn create(self: &Rc<Self>, admitted: Admitted) {
         let Admitted { request, at, .. } = admitted;
-        let Ask::Create { spec, access, key, archived } = request.ask else { return };
+        let Ask::Create { spec, access, by, key, archived } = request.ask else { return };
         let reply = match self.known_key(key.as_ref(), at) {
             Some(reply) => reply,
             None if archived || self.slots.borrow().contains_key(&request.lot) => Reply::Refused(Reject::Conflict(Conflict::LotExists)),
-            None => self.create_new(request.lot, *spec, access, key, at),
+            None => self.create_new(request.lot, NewLot { spec: *spec, access, by, key }, at),
         };
         self.withhold(Output::Reply { to: request.reply, reply, admitted: None });
     }
 
-    fn create_new(self: &Rc<Self>, id: LotId, spec: LotSpec, access: AccessRules, key: Option<KeyRequest>, at: Timestamp) -> Reply {
+    fn create_new(self: &Rc<Self>, id: LotId, new: NewLot, at: Timestamp) -> Reply {
+        let NewLot { spec, access, by, key } = new;
         let epoch = self.epoch.get();
+        let title = Arc::clone(&spec.title);
         // Nothing is staged before the rules are through.
         let Ok(Some((lot, events))) = catch_unwind(AssertUnwindSafe(|| make(id, spec, access, epoch, at))) else {
             tracing::error!(shard = %self.id, lot = %id, "the rules can't make the lot");
@@ -285,6 +288,9 @@ impl Shard {
         self.begin();
         for recorded in &events {
             self.stage_event(recorded);
+        }
+        if let (Some(by), Some(created)) = (by, events.first()) {
+            self.stage_act(by, created, Deed::Create { title });
         }
         let view = lot.view();
         self.use_key(key, at, &view);
@@ -386,6 +392,12 @@ impl Shard {
         }
     }
 
+    /// Stages who did what, after the events that came of it; the first of them is `effect`.
+    pub(super) fn stage_act(&self, by: Arc<str>, effect: &Recorded, deed: Deed) {
+        let Recorded { lot, epoch, seq, at, .. } = *effect;
+        self.stage(Entry::Act(Arc::new(Act { by, at, lot, epoch, seq, deed })));
+    }
+
     pub(super) fn stage_at(&self, at: Timestamp, entry: Entry) {
         self.latest.set(self.latest.get().max(at));
         self.stage(entry);
@@ -476,7 +488,7 @@ impl Shard {
                     }
                 }
                 Entry::Key(_) => unsaved.keys = true,
-                Entry::EpochOpened { .. } => {}
+                Entry::EpochOpened { .. } | Entry::Act(_) => {}
             }
         }
     }
@@ -544,6 +556,14 @@ impl Shard {
         self.unsaved.borrow_mut().gone.insert(EntityKey::Lot(lot));
         true
     }
+}
+
+/// What makes a new lot.
+struct NewLot {
+    spec: LotSpec,
+    access: AccessRules,
+    by: Option<Arc<str>>,
+    key: Option<KeyRequest>,
 }
 
 /// A new lot and the events that made it.

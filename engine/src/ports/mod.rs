@@ -1,6 +1,7 @@
 //! What the engine needs from storage, as traits over plain data. Backends are in `gavel-persistence`;
 //! one conformance suite there runs against each of them.
 
+pub mod audit;
 pub mod format;
 pub mod journal;
 pub mod snapshots;

@@ -5,6 +5,7 @@
 
 use super::{
     PortFuture, StorageError,
+    audit::{AuditError, AuditPage, AuditRow, Audited},
     format::{Mark, Sealed},
 };
 use gavel_domain::{
@@ -47,6 +48,8 @@ pub struct Projection {
     pub lots: Vec<LotView>,
     /// Every wallet event in them that changed a balance, in order.
     pub ledger: Vec<Arc<WalletRecorded>>,
+    /// What in them the audit trail has a row for, in order.
+    pub audited: Vec<Audited>,
 }
 
 /// A page of the list of lots, ordered by (`created_at`, `id`).
@@ -104,6 +107,16 @@ pub trait Tables: Send + Sync + 'static {
         after: Seq,
         limit: usize,
     ) -> PortFuture<Vec<WalletRecorded>, StorageError>;
+
+    /// A page of the audit trail.
+    fn audit(&self, page: AuditPage) -> PortFuture<Vec<AuditRow>, StorageError>;
+
+    /// Goes through all of the audit trail, from the first row of each chain to where it should end.
+    /// Gives the number of rows, if nobody has changed any.
+    ///
+    /// Who can change every row, the chains' ends and the code that checks can forge all of it: note
+    /// the newest hashes elsewhere to notice that too.
+    fn check_audit(&self) -> PortFuture<u64, AuditError>;
 
     /// A round trip through the database that would fail if a projection would.
     fn ping(&self) -> PortFuture<(), StorageError>;

@@ -5,6 +5,7 @@ use crate::{
     limits, meters,
     ports::{
         Storage, StorageError,
+        audit::Audited,
         format::{Mark, Sealed},
         tables::{ProjectError, Projection},
     },
@@ -78,6 +79,7 @@ struct Turn {
     batches: Vec<Arc<Sealed>>,
     events: Vec<Arc<Recorded>>,
     ledger: Vec<Arc<WalletRecorded>>,
+    audited: Vec<Audited>,
 }
 
 /// What came of a transaction.
@@ -267,12 +269,12 @@ impl Projector {
     /// What one shard has for the next transaction, if anything.
     async fn prepare(&mut self, shard: ShardId, next: Unprojected) -> Result<Option<Projection>, StorageError> {
         let from = next.cursor;
-        let Turn { batches, events, ledger } = self.gather(shard, next).await.map_err(|error| error.into_storage(shard))?;
+        let Turn { batches, events, ledger, audited } = self.gather(shard, next).await.map_err(|error| error.into_storage(shard))?;
         if batches.is_empty() {
             return Ok(None);
         }
         let lots = self.fold(&events).await?;
-        Ok(Some(Projection { shard, from, batches, events, lots, ledger }))
+        Ok(Some(Projection { shard, from, batches, events, lots, ledger, audited }))
     }
 
     /// A shard's next batches, from memory or, where they did not fit, from the journal.
@@ -320,6 +322,7 @@ impl Projector {
 impl Turn {
     fn add(&mut self, sealed: Arc<Sealed>, entries: &[Entry]) {
         self.batches.push(sealed);
+        self.audited.extend(Audited::of(entries));
         for entry in entries {
             match entry {
                 Entry::Lot(recorded) => self.events.push(Arc::clone(recorded)),

@@ -46,6 +46,8 @@ pub enum Ask {
     Command {
         /// What to do.
         command: Command,
+        /// Who gives it, for the audit trail; none: it is not in it.
+        by: Option<Arc<str>>,
         /// Only if the lot still stands here (`If-Match`).
         expected: Option<Position>,
         /// For the idempotency of the request.
@@ -57,6 +59,8 @@ pub enum Ask {
         spec: Box<LotSpec>,
         /// Who may bid, and under which names.
         access: AccessRules,
+        /// Who creates it, for the audit trail; none: it is not in it.
+        by: Option<Arc<str>>,
         /// For the idempotency of the request.
         key: Option<KeyRequest>,
         /// The tables hold a lot of this id: there can be no new one, only an old answer.

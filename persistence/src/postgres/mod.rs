@@ -21,7 +21,6 @@ mod tables;
 mod url;
 mod writer;
 
-pub use audit::{AuditError, AuditFault};
 pub use migrate::{Migrated, migrate};
 pub use open::{Opened, PostgresOptions};
 pub use server::OpenError;

@@ -24,7 +24,8 @@ pub(super) struct Rows<'r> {
     bids: BidColumns<'r>,
     events: EventColumns,
     ledger: LedgerColumns<'r>,
-    audit: Vec<audit::Deed<'r>>,
+    /// Whose facts the audit trail gets.
+    audited: &'r [Projection],
     archive: ArchiveColumns<'r>,
     /// When what goes into partitions happened.
     moments: Vec<i64>,
@@ -71,11 +72,8 @@ impl<'r> Rows<'r> {
         let mut lots: Vec<_> = lots.into_values().collect();
         lots.sort_unstable_by_key(|(_, view, _)| view.id);
 
-        let lines =
-            || projections.iter().flat_map(|projection| projection.ledger.iter().map(|recorded| (projection.shard, recorded.as_ref())));
-        let audit = audit::deeds(lines());
         let mut moments: Vec<i64> = others.iter().map(|recorded: &&Recorded| recorded.at.as_millis()).collect();
-        moments.extend(audit.iter().map(audit::Deed::moment));
+        moments.extend(crate::audit::moments(projections));
         moments.sort_unstable();
         moments.dedup();
         Ok(Self {
@@ -83,8 +81,8 @@ impl<'r> Rows<'r> {
             lots: LotColumns::of(format, &lots)?,
             bids: BidColumns::of(&bids)?,
             events: EventColumns::of(format, &others)?,
-            ledger: LedgerColumns::of(lines().map(|(_, recorded)| recorded))?,
-            audit,
+            ledger: LedgerColumns::of(projections.iter().flat_map(|projection| &projection.ledger).map(AsRef::as_ref))?,
+            audited: projections,
             archive: ArchiveColumns::of(projections.iter().flat_map(|projection| &projection.batches))?,
             moments,
         })
@@ -100,7 +98,7 @@ impl<'r> Rows<'r> {
         self.bids.write(&mut transaction).await?;
         self.events.write(&mut transaction).await?;
         self.ledger.write(&mut transaction).await?;
-        audit::write(&mut transaction, &self.audit).await?;
+        audit::write(&mut transaction, self.audited).await?;
         self.archive.write(&mut transaction).await?;
         transaction.commit().await?;
         Ok(())

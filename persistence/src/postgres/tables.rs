@@ -3,6 +3,7 @@
 //! Writing them is in `project.rs`; what the columns are, in `migrations/postgres`.
 
 use super::{
+    audit,
     fault::{silence, words},
     insert::finger,
     ledger,
@@ -25,6 +26,7 @@ use gavel_domain::{
 };
 use gavel_engine::ports::{
     PortFuture, StorageError,
+    audit::{AuditError, AuditPage, AuditRow},
     format::{Format as _, Mark, Sealed},
     tables::{LotsPage, ProjectError, Projection, Tables},
 };
@@ -169,6 +171,15 @@ impl Tables for PostgresTables {
         limit: usize,
     ) -> PortFuture<Vec<WalletRecorded>, StorageError> {
         self.asked("reading the ledger".to_owned(), lines(self.reader(), bidder, currency, after, limit))
+    }
+
+    fn audit(&self, page: AuditPage) -> PortFuture<Vec<AuditRow>, StorageError> {
+        self.asked("reading the audit trail".to_owned(), audit::read(self.reader(), page))
+    }
+
+    fn check_audit(&self) -> PortFuture<u64, AuditError> {
+        let checking = self.unhurried("checking the audit trail".to_owned(), audit::check(self.reader()));
+        async move { checking.await? }.boxed()
     }
 
     fn ping(&self) -> PortFuture<(), StorageError> {

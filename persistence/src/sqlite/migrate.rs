@@ -19,6 +19,7 @@ const JOURNAL: &[&str] = &[include_str!("../../../migrations/sqlite/journal/0001
 const TABLES: &[&str] = &[
     include_str!("../../../migrations/sqlite/tables/0001_initial.sql"),
     include_str!("../../../migrations/sqlite/tables/0002_wallets.sql"),
+    include_str!("../../../migrations/sqlite/tables/0003_audit.sql"),
 ];
 
 impl Kind {

@@ -5,6 +5,7 @@
 //! Files are named like the ports they serve. No rules here, and no encodings (see `crate::record`).
 
 mod alone;
+mod audit;
 mod checkpoint;
 mod connect;
 mod fault;
@@ -21,6 +22,7 @@ mod tables;
 mod writer;
 
 pub use alone::{EmbeddedTables, FoundTables, NotedDir, note};
+pub use audit::{CheckError, check_audit};
 pub use open::{FoundState, OpenError, OpenOptions, Opened};
 
 use crate::record::RecordFormat;

@@ -1,6 +1,7 @@
 //! The tables in `tables.db`, write side: one projection of many shards is one transaction.
 
 use super::{
+    audit,
     connect::Place,
     fault::Fault,
     insert::{Insert, ProjectFault},
@@ -131,6 +132,7 @@ async fn write(conn: &mut SqliteConnection, format: &RecordFormat, projections: 
 
     let money: Vec<&WalletRecorded> = projections.iter().flat_map(|projection| &projection.ledger).map(AsRef::as_ref).collect();
     ledger::write(&mut transaction, &money).await?;
+    audit::write(&mut transaction, projections).await?;
 
     let batches: Vec<&Arc<Sealed>> = projections.iter().flat_map(|projection| &projection.batches).collect();
     ARCHIVE.run(&mut transaction, &batches, |query, batch| Ok(bind_sealed(query, batch)?)).await?;

@@ -3,6 +3,7 @@
 //! Writing them is in `project.rs`; what the columns are, in `migrations/sqlite/tables`.
 
 use super::{
+    audit,
     connect::Place,
     ledger, project,
     rows::{RowError, read_mark, read_sealed, read_shard},
@@ -22,6 +23,7 @@ use gavel_domain::{
 };
 use gavel_engine::ports::{
     PortFuture, StorageError,
+    audit::{AuditError, AuditPage, AuditRow},
     format::{Damage, Format as _, Mark, Sealed},
     tables::{LotsPage, ProjectError, Projection, Tables},
 };
@@ -168,6 +170,20 @@ impl Tables for SqliteTables {
     fn own(&self, lot: LotId, bidder: BidderId) -> PortFuture<Option<Own>, StorageError> {
         let readers = self.readers.clone();
         async move { own(&readers, lot, &bidder).await.map_err(|e| failed(format!("reading {bidder}'s standing on lot {lot}"), e)) }.boxed()
+    }
+
+    fn audit(&self, page: AuditPage) -> PortFuture<Vec<AuditRow>, StorageError> {
+        let readers = self.readers.clone();
+        async move { audit::read(&readers, page).await.map_err(|e| failed("reading the audit trail", e)) }.boxed()
+    }
+
+    fn check_audit(&self) -> PortFuture<u64, AuditError> {
+        let readers = self.readers.clone();
+        async move {
+            let mut conn = readers.acquire().await.map_err(|e| failed("checking the audit trail", e))?;
+            audit::check(&mut conn).await
+        }
+        .boxed()
     }
 
     fn ping(&self) -> PortFuture<(), StorageError> {

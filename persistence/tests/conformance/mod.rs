@@ -5,6 +5,7 @@
 //! a backend of some ports). What only one backend does is tested
 //! beside it, not here.
 
+pub mod audit;
 pub mod journal;
 pub mod snapshots;
 pub mod tables;
@@ -44,7 +45,7 @@ pub trait Backend: Sized {
 #[macro_export]
 macro_rules! conformance {
     ($backend:ident) => {
-        $crate::conformance!($backend, ports: journal, snapshots, tables);
+        $crate::conformance!($backend, ports: journal, snapshots, tables, audit);
     };
     // A backend of some of the ports.
     ($backend:ident, ports: $($port:ident),+) => {
@@ -66,6 +67,10 @@ macro_rules! conformance {
             the_same_projection_takes_effect_once, batches_must_follow_the_cursor, lots_are_listed_in_order, a_status_filters_the_list,
             events_and_bids_come_in_pages, bids_are_found_by_name, a_bidders_standing_is_the_highest_maximum, the_archive_gives_batches_back,
             an_event_needs_its_lot, the_ledger_comes_in_order, many_shards_go_in_one, tables_answer_a_ping);
+    };
+    (@audit $backend:ident) => {
+        $crate::conformance!($backend, audit: what_was_done_is_listed_newest_first, pages_and_a_lots_own_rows, a_repetition_is_audited_once,
+            chains_hold_over_restarts, nothing_done_is_no_row);
     };
     ($backend:ident, $port:ident: $($rule:ident),+ $(,)?) => {
         mod $port {

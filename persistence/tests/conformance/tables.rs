@@ -27,6 +27,7 @@ fn projection(stream: &mut Stream, from: Option<Mark>, stories: &[&Story]) -> Pr
         events: stories.iter().flat_map(|story| story.events.clone()).collect(),
         lots: stories.iter().map(|story| story.view.clone()).collect(),
         ledger: vec![],
+        audited: vec![],
     }
 }
 
@@ -40,6 +41,7 @@ fn later(stream: &mut Stream, from: Mark, story: &Story, events: Vec<Arc<Recorde
         events,
         lots: vec![story.view.clone()],
         ledger: vec![],
+        audited: vec![],
     }
 }
 
@@ -223,7 +225,15 @@ pub async fn the_archive_gives_batches_back<B: Backend>() {
     let batches = stream.batches(100);
     project(
         &storage,
-        vec![Projection { shard: ShardId(0), from: None, batches: batches.clone(), events: vec![], lots: vec![], ledger: vec![] }],
+        vec![Projection {
+            shard: ShardId(0),
+            from: None,
+            batches: batches.clone(),
+            events: vec![],
+            lots: vec![],
+            ledger: vec![],
+            audited: vec![],
+        }],
     )
     .await;
     let batches = plain(&batches);
@@ -266,7 +276,11 @@ pub async fn the_ledger_comes_in_order<B: Backend>() {
     for (n, page) in lines.chunks(2).enumerate() {
         let from = (n > 0).then(|| stream.mark());
         let batches = vec![stream.seal(&page.iter().map(|line| Entry::Wallet(Arc::clone(line))).collect::<Vec<_>>())];
-        project(&storage, vec![Projection { shard: ShardId(0), from, batches, events: vec![], lots: vec![], ledger: page.to_vec() }]).await;
+        project(
+            &storage,
+            vec![Projection { shard: ShardId(0), from, batches, events: vec![], lots: vec![], ledger: page.to_vec(), audited: vec![] }],
+        )
+        .await;
     }
     let read = async |who, currency: Option<&str>, after, limit| {
         storage.tables.ledger(bidder(who), currency.map(Into::into), Seq(after), limit).await.expect("readable")

@@ -24,6 +24,7 @@ use gavel_engine::{
     Engine,
     ports::{
         PortFuture, Storage, StorageError,
+        audit::{AuditError, AuditPage, AuditRow},
         format::{Damage, Digest, Format, Mark, Sealed},
         journal::{AppendError, Journal, Page},
         snapshots::{EntityKey, SnapshotSet, Snapshots},
@@ -269,6 +270,12 @@ impl Tables for Staged {
     fn bid(&self, lot: LotId, bidder: BidderId, id: BidId) -> PortFuture<Option<Receipt>, StorageError> {
         self.real.tables.bid(lot, bidder, id)
     }
+    fn audit(&self, page: AuditPage) -> PortFuture<Vec<AuditRow>, StorageError> {
+        self.real.tables.audit(page)
+    }
+    fn check_audit(&self) -> PortFuture<u64, AuditError> {
+        self.real.tables.check_audit()
+    }
     fn own(&self, lot: LotId, bidder: BidderId) -> PortFuture<Option<Own>, StorageError> {
         self.real.tables.own(lot, bidder)
     }
@@ -336,8 +343,10 @@ impl Stage {
     pub(crate) async fn lot(&self, n: u128) -> LotId {
         let mut spec = spec("A lot");
         spec.draft = false;
-        let made =
-            self.engine.ask(lot_id(n), Ask::Create { spec: Box::new(spec), access: Default::default(), key: None, archived: false }).await;
+        let made = self
+            .engine
+            .ask(lot_id(n), Ask::Create { spec: Box::new(spec), access: Default::default(), by: None, key: None, archived: false })
+            .await;
         assert!(matches!(made, Reply::Lot(_)), "{made:?}");
         lot_id(n)
     }
@@ -358,7 +367,7 @@ impl Stage {
     }
 
     pub(crate) async fn close(&self, lot: LotId) {
-        let closed = self.engine.ask(lot, Ask::Command { command: Command::Close, expected: None, key: None }).await;
+        let closed = self.engine.ask(lot, Ask::Command { command: Command::Close, by: None, expected: None, key: None }).await;
         assert!(matches!(closed, Reply::Lot(_)), "{closed:?}");
     }
 

@@ -11,6 +11,7 @@ use gavel_domain::{
 };
 use gavel_engine::ports::{
     Storage,
+    audit::Audited,
     format::Mark,
     tables::{Projection, Tables},
 };
@@ -129,9 +130,10 @@ impl Shard {
         let ledger: Vec<_> = (0..lines).map(|_| self.line()).collect();
         let mut entries: Vec<Entry> = events.iter().map(|event| Entry::Lot(Arc::clone(event))).collect();
         entries.extend(ledger.iter().map(|line| Entry::Wallet(Arc::clone(line))));
+        let audited = Audited::of(&entries).collect();
         let batches = vec![self.stream.seal(&entries)];
         let from = self.from.replace(self.stream.mark());
-        Projection { shard: self.id(), from, batches, events, lots: vec![self.story.view.clone()], ledger }
+        Projection { shard: self.id(), from, batches, events, lots: vec![self.story.view.clone()], ledger, audited }
     }
 
     /// Ten points from an administrator.

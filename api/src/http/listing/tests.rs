@@ -45,6 +45,14 @@ impl Tables for Counting {
         self.tables.ledger(bidder, currency, after, limit)
     }
 
+    fn audit(&self, page: gavel_engine::ports::audit::AuditPage) -> PortFuture<Vec<gavel_engine::ports::audit::AuditRow>, StorageError> {
+        self.tables.audit(page)
+    }
+
+    fn check_audit(&self) -> PortFuture<u64, gavel_engine::ports::audit::AuditError> {
+        self.tables.check_audit()
+    }
+
     fn cursors(&self) -> PortFuture<Vec<(ShardId, Mark)>, StorageError> {
         self.tables.cursors()
     }
@@ -90,7 +98,7 @@ async fn a_small_page_reads_little_however_many_lots_there_are() {
     let (engine, storage) = small_engine::start(dir.path(), |tables| Arc::new(Counting { tables, pages: count })).await;
     let spec = LotSpecBody::parse(br#"{"title":"A","rules":{"format":"english","start_price":1},"closes_at":null}"#);
     let spec = spec.unwrap().into_spec(&Settings::default()).unwrap();
-    let create = || Ask::Create { spec: Box::new(spec.clone()), access: Default::default(), key: None, archived: false };
+    let create = || Ask::Create { spec: Box::new(spec.clone()), access: Default::default(), by: None, key: None, archived: false };
     let made = join_all((0..LOTS).map(|_| engine.ask(LotId(Uuid::now_v7()), create()))).await;
     assert!(made.iter().all(|reply| matches!(reply, Reply::Lot(_))));
     while engine.projector_lag().0 > 0 {

@@ -1,6 +1,7 @@
 //! Batches: what is appended to a shard's journal at once, all of it or nothing.
 
 use crate::{
+    act::Act,
     event::Recorded,
     ids::{Epoch, OwnerId, ShardId},
     shard::keys::KeyUse,
@@ -49,6 +50,9 @@ pub enum Entry {
     Key(Arc<KeyUse>),
     /// Something happened to a wallet.
     Wallet(Arc<WalletRecorded>),
+    /// Somebody did something to a lot; its events are in the same batch. Last, so that records from
+    /// before there were any can be read.
+    Act(Arc<Act>),
 }
 
 /// Entries that become durable together.

@@ -78,6 +78,8 @@ impl Entities {
                 let wallet = self.wallets.entry(recorded.bidder.clone()).or_insert_with(|| Wallet::new(recorded.bidder.clone()));
                 catch_up_wallet(wallet, recorded)?;
             }
+            // State is what the events make it; who made them is for the audit trail.
+            Entry::Act(act) => self.latest = self.latest.max(act.at),
         }
         Ok(())
     }

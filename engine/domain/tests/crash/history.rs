@@ -12,7 +12,10 @@ use gavel_domain::{
     shard::{batch::Entry, keys::KEPT},
     time::Timestamp,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 type Name = (LotId, BidderId, BidId);
 
@@ -29,6 +32,7 @@ pub(crate) fn check_journal<'a>(
         assert_eq!(journaled, Some(receipt), "a receipt is in the journal as it was given");
         assert_eq!((bid.amount, bid.limit()), (receipt.amount, receipt.max), "a receipt is for the bid that was sent");
     }
+    acts_are_there_once(store);
     let answers = keys_take_effect_once(store);
     for (scope, answer) in keyed {
         assert!(answers.get(scope).is_some_and(|known| known.contains(&answer)), "the answer to {scope} is in the journal");
@@ -92,6 +96,27 @@ impl Read {
             }
             _ => {}
         }
+    }
+}
+
+/// Whatever somebody did (here always under a key) has its act, between its events and its key; and no act
+/// is there without.
+fn acts_are_there_once(store: &Store) {
+    let (mut events, mut acts) = (BTreeSet::new(), BTreeSet::new());
+    let mut last: Option<&Entry> = None;
+    for entry in store.entries(0) {
+        match entry {
+            Entry::Lot(recorded) => _ = events.insert((recorded.lot, recorded.seq, recorded.at)),
+            Entry::Act(act) => {
+                assert!(events.contains(&(act.lot, act.seq, act.at)), "an act without its effect: {act:?}");
+                assert!(acts.insert((act.lot, act.seq)), "twice: {act:?}");
+            }
+            Entry::Key(used) => assert!(matches!(last, Some(Entry::Act(_))), "{} took effect, and nobody did it", used.scope),
+            _ => {}
+        }
+        let is_key = matches!(entry, Entry::Key(_));
+        assert_eq!(matches!(last, Some(Entry::Act(_))), is_key, "an act and its key are together");
+        last = Some(entry);
     }
 }
 

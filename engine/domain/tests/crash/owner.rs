@@ -2,6 +2,7 @@
 
 use crate::store::{Digest, Mismatch, Sealed, Snapshot, Store};
 use gavel_domain::{
+    act::{Act, Deed},
     command::{Command, PlaceBid},
     event::Recorded,
     ids::{Epoch, LotId, Position, Seq},
@@ -132,7 +133,12 @@ impl Owner {
         if !self.live.lots.contains_key(&lot) {
             return Err(Reject::LotNotOpen);
         }
-        self.happen(lot, command, now).map(drop)
+        let (_, recorded) = self.happen(lot, command, now)?;
+        if let Some(effect) = recorded.first() {
+            let deed = Deed::of(command, &effect.event).expect("somebody's command");
+            self.stage_act(effect, deed);
+        }
+        Ok(())
     }
 
     fn create(&mut self, id: LotId, spec: &LotSpec, now: Timestamp) -> Result<(), Reject> {
@@ -142,10 +148,12 @@ impl Owner {
         let mut events = Lot::creation(spec.clone(), Default::default(), now).into_iter();
         let created = events.next().expect("a creation");
         let created = Arc::new(Recorded { lot: id, epoch: self.epoch, seq: Seq(1), at: now, event: created });
+        let effect = Arc::clone(&created);
         let mut lot = Lot::from_creation(&created).expect("a creation");
         let rest = lot.advance(self.epoch, now, events);
         self.live.lots.insert(id, lot);
         [created].into_iter().chain(rest).for_each(|recorded| self.stage(recorded));
+        self.stage_act(&effect, Deed::Create { title: Arc::clone(&spec.title) });
         Ok(())
     }
 
@@ -158,6 +166,11 @@ impl Owner {
         let recorded: Vec<_> = known.advance(self.epoch, at, events).into_iter().collect();
         recorded.iter().for_each(|recorded| self.stage(Arc::clone(recorded)));
         Ok((None, recorded))
+    }
+
+    fn stage_act(&mut self, effect: &Recorded, deed: Deed) {
+        let Recorded { lot, epoch, seq, at, .. } = *effect;
+        self.staging.stage(Entry::Act(Arc::new(Act { by: "house".into(), at, lot, epoch, seq, deed })));
     }
 
     fn stage(&mut self, recorded: Arc<Recorded>) {
