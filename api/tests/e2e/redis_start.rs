@@ -117,7 +117,7 @@ fn a_wrong_address_is_a_mistake() {
 fn a_second_data_directory_is_refused() {
     let redis = Redis::durable();
     let first = on(&redis.url()).start();
-    refused(on(&redis.url()), &["tables", "another data directory"]);
+    refused(on(&redis.url()), &["another data directory"]);
     // Another prefix is other data.
     let other = on(&redis.url()).env("GAVEL__REDIS__KEY_PREFIX", "other").start();
     for server in [&first, &other] {
