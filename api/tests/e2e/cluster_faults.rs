@@ -215,7 +215,8 @@ async fn a_postgresql_that_is_away_for_long() {
     postgres.stop();
     load.goes_on(5 * SOME);
     let problem = server.nobody().get("/health/ready").problem(503, "unavailable");
-    assert!(problem["reasons"].to_string().contains("tables"), "{problem}");
+    let named = format!("the tables in PostgreSQL at {}", postgres.addr());
+    assert!(problem["reasons"].to_string().contains(&named), "{problem}");
     // A server that is killed meanwhile waits for nothing that is in Redis.
     postgres.restart();
     load.goes_on(SOME);

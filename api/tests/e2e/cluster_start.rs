@@ -3,6 +3,7 @@
 use crate::kit::{Finished, PATIENCE, Setup, gavel, lot, until_within};
 use gavel_test_servers::{PgBouncer, Postgres, Redis};
 use serde_json::json;
+use std::fs;
 
 /// Refused with exit status 1 and one line that says all of this; neither directory nor Redis were touched.
 #[track_caller]
@@ -115,4 +116,84 @@ async fn a_pgbouncer_in_transaction_mode_may_stand_between() {
     postgres.sql("gavel", "UPDATE gavel.audit SET actor = 'nobody' WHERE action = 'close'");
     let broken = check();
     assert!(broken.status.code() == Some(1) && broken.stderr.contains("it was changed"), "{} {}", broken.stdout, broken.stderr);
+}
+
+#[test]
+fn another_directory_does_not_begin_a_second_journal_for_tables_that_it_does_not_know() {
+    let (redis, postgres) = (Redis::durable(), Postgres::start());
+    let on = |prefix: &str| Setup::new().in_redis(redis.url()).in_postgres(postgres.url()).env("GAVEL__REDIS__KEY_PREFIX", prefix);
+    let mut server = on("ours").start();
+    let made = server.house().create(&lot());
+    let id = made["id"].as_str().unwrap();
+    // The right PostgreSQL and a wrong prefix, or a wrong Redis: another server may be serving these tables.
+    refused(on("theirs"), &redis, &["holds data", "no journal", "tables.postgres"]);
+    let wrong = Redis::durable();
+    refused(Setup::new().in_redis(wrong.url()).in_postgres(postgres.url()), &wrong, &["holds data", "no journal"]);
+    server.house().lot(id);
+    server.terminate();
+    // The directory that had the journal begins it anew where Redis has lost it.
+    assert_eq!(redis.command("FLUSHALL"), "+OK");
+    server.restart();
+    server.log_line("the journal in Redis is missing: it is made anew from the archive");
+    server.house().lot(id);
+    server.terminate();
+    // Another one does so only if an operator says so.
+    assert_eq!(redis.command("FLUSHALL"), "+OK");
+    let data_id = fs::read_to_string(server.dir().join("tables.postgres")).unwrap();
+    let second = on("ours");
+    refused(second.clone(), &redis, &["holds data", data_id.trim(), "tables.postgres"]);
+    fs::create_dir(second.dir()).unwrap();
+    fs::write(second.dir().join("tables.postgres"), &data_id).unwrap();
+    let second = second.start();
+    second.house().lot(id);
+    refused(server.setup(), &redis, &["another data directory"]);
+}
+
+#[test]
+fn tables_that_postgresql_lost_are_made_anew_from_a_journal_that_reaches_back() {
+    let (redis, postgres) = (Redis::durable(), Postgres::start());
+    let mut server = Setup::new().in_redis(redis.url()).in_postgres(postgres.url()).start();
+    let made = server.house().create(&lot());
+    server.terminate();
+    postgres.sql("gavel", "DROP SCHEMA gavel CASCADE");
+    server.restart();
+    server.log_line("the schema in PostgreSQL is missing: it is made anew from the journal");
+    server.house().lot(made["id"].as_str().unwrap());
+}
+
+#[test]
+fn a_directory_keeps_to_its_tables() {
+    let (redis, postgres) = (Redis::durable(), Postgres::start());
+    let mut with_postgres = Setup::new().in_redis(redis.url()).in_postgres(postgres.url()).start();
+    let made = with_postgres.house().create(&lot());
+    with_postgres.terminate();
+    let to_files = Setup::on(with_postgres.dir()).in_redis(redis.url());
+    refused(to_files, &redis, &["its tables are in PostgreSQL", "tables.store = \"postgres\""]);
+    for name in ["journal.db", "tables.db"] {
+        assert!(!with_postgres.dir().join(name).exists(), "{name} was made");
+    }
+    let mut with_files = Setup::new().in_redis(redis.url()).env("GAVEL__REDIS__KEY_PREFIX", "files").start();
+    with_files.terminate();
+    let to_postgres = with_files.setup().in_postgres(postgres.database("other"));
+    refused(to_postgres, &redis, &["has tables of its own", "tables.store = \"sqlite\""]);
+    assert_eq!(postgres.sql("other", "SELECT count(*) FROM pg_namespace WHERE nspname = 'gavel'"), "0");
+    with_postgres.restart();
+    with_postgres.house().lot(made["id"].as_str().unwrap());
+}
+
+#[test]
+fn a_role_without_rights_is_named_before_anything_is_made() {
+    let (redis, postgres) = (Redis::durable(), Postgres::start());
+    postgres.sql("gavel", "CREATE ROLE server LOGIN");
+    let role = postgres.url().replace("gavel@", "server@");
+    let on = |migrates: bool| Setup::new().in_redis(redis.url()).in_postgres(&role).env("GAVEL__POSTGRES__MIGRATE", migrates);
+    refused(on(true), &redis, &["the user lacks rights", "may not create the schema"]);
+    assert!(migrate(&postgres.url()).status.success());
+    refused(on(false), &redis, &["the user lacks rights"]);
+    postgres.sql(
+        "gavel",
+        "GRANT USAGE ON SCHEMA gavel TO server; GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA gavel TO server;
+         GRANT UPDATE ON gavel.meta, gavel.lots, gavel.cursors, gavel.wallets, gavel.audit_ends TO server",
+    );
+    on(false).start().house().create(&lot());
 }

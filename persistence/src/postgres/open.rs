@@ -102,7 +102,7 @@ const CHANGED: [&str; 5] = ["meta", "lots", "cursors", "wallets", "audit_ends"];
 const ADDED_TO: [&str; 5] = ["bids", "events", "archive", "ledger", "audit"];
 
 impl PostgresTables {
-    /// Asks a server what it is and whose tables it holds; writes nothing. The server's name for people, then
+    /// Asks a server what it is, whose tables it holds, and what the user may do there; writes nothing. The server's name for people, then
     /// id and number of shards of the data; none: there are no tables yet, or nobody's.
     ///
     /// # Errors
@@ -114,13 +114,31 @@ impl PostgresTables {
         let failed = |e: sqlx::Error| server.failed("reading whose tables they are", &e);
         let mut transaction = dialler.begin_writing(&mut conn, Isolation::ReadCommitted).await.map_err(failed)?;
         let found = migrate::look(&mut transaction).await.map_err(failed)?;
+        let may_make: bool = sqlx::query_scalar(
+            "SELECT CASE WHEN to_regnamespace('gavel') IS NULL THEN has_database_privilege(current_database(), 'CREATE')
+                 ELSE has_schema_privilege('gavel', 'CREATE') END",
+        )
+        .persistent(false)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(failed)?;
         transaction.rollback().await.map_err(failed)?;
-        drop(conn.close().await); // the session ends with the socket in any case
+        // Another address may mean another user, whose rights are seen when it is used.
+        let makes_itself = options.migrate && options.migrate_url.is_none();
         let owner = match found {
+            Found::Blank if makes_itself && !may_make => {
+                let reason = "it may not create the schema \"gavel\"".into();
+                return Err(OpenError::Privileges { server: server.name(), reason });
+            }
             Found::Blank if options.migrate => None,
             Found::Ours(meta) if options.migrate && meta.version < migrate::newest() => meta.owner,
-            found => ours(&server, found)?.owner,
+            found => {
+                let owner = ours(&server, found)?.owner;
+                rights(&server, &mut conn).await?;
+                owner
+            }
         };
+        drop(conn.close().await); // the session ends with the socket in any case
         Ok((server.name(), owner))
     }
 
@@ -138,7 +156,7 @@ impl PostgresTables {
         }
         let opening = Opening { server, dialler, options };
         let (adopted, (data_id, shards)) = opening.adopt(&mut conn).await?;
-        opening.rights(&mut conn).await?;
+        rights(&opening.server, &mut conn).await?;
         let Opening { server, dialler, options } = opening;
         let readers = dialler.readers(options.readers.max(1));
         let writer = Writer::new(dialler.clone(), conn);
@@ -184,28 +202,28 @@ impl Opening {
         transaction.commit().await.map_err(failed)?;
         Ok((adopted, (stored, shards)))
     }
+}
 
-    /// Whether the user may do what a projection does: better asked now than met by the first bid.
-    async fn rights(&self, conn: &mut PgConnection) -> Result<(), OpenError> {
-        let failed = |e: sqlx::Error| self.server.failed("asking what the user may do", &e);
-        let mut transaction = conn.begin().await.map_err(failed)?;
-        let lacking: Option<String> = sqlx::query_scalar(
-            "SELECT string_agg(one || ' on gavel.' || name, ', ')
-             FROM (SELECT unnest($1::text[]) AS name, 'SELECT, INSERT, UPDATE' AS needed UNION ALL SELECT unnest($2::text[]), 'SELECT, INSERT') AS wanted
-             CROSS JOIN LATERAL unnest(string_to_array(needed, ', ')) AS one
-             WHERE NOT has_table_privilege('gavel.' || name, one) AND NOT (name = 'meta' AND one = 'INSERT')",
-        )
-        .bind(CHANGED)
-        .bind(ADDED_TO)
-        .persistent(false)
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(failed)?;
-        transaction.rollback().await.map_err(failed)?;
-        match lacking {
-            None => Ok(()),
-            Some(lacking) => Err(OpenError::Privileges { server: self.server.name(), reason: lacking }),
-        }
+/// Whether the user may do what a projection does: better asked now than met by the first bid.
+async fn rights(server: &Server, conn: &mut PgConnection) -> Result<(), OpenError> {
+    let failed = |e: sqlx::Error| server.failed("asking what the user may do", &e);
+    let mut transaction = conn.begin().await.map_err(failed)?;
+    let lacking: Option<String> = sqlx::query_scalar(
+        "SELECT string_agg(one || ' on gavel.' || name, ', ')
+         FROM (SELECT unnest($1::text[]) AS name, 'SELECT, INSERT, UPDATE' AS needed UNION ALL SELECT unnest($2::text[]), 'SELECT, INSERT') AS wanted
+         CROSS JOIN LATERAL unnest(string_to_array(needed, ', ')) AS one
+         WHERE NOT has_table_privilege('gavel.' || name, one) AND NOT (name = 'meta' AND one = 'INSERT')",
+    )
+    .bind(CHANGED)
+    .bind(ADDED_TO)
+    .persistent(false)
+    .fetch_one(&mut *transaction)
+    .await
+    .map_err(failed)?;
+    transaction.rollback().await.map_err(failed)?;
+    match lacking {
+        None => Ok(()),
+        Some(lacking) => Err(OpenError::Privileges { server: server.name(), reason: lacking }),
     }
 }
 

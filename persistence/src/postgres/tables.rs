@@ -52,6 +52,9 @@ macro_rules! select_bids {
 const BIDS_AFTER: &str = select_bids!("WHERE lot = $1 AND bids.seq > $2 ORDER BY bids.seq LIMIT $3");
 const BID_NAMED: &str = select_bids!("WHERE finger = $1 AND lot = $2 AND bidder = $3 AND bid_id = $4 LIMIT 1");
 
+/// Below the patience of those who ask whether the tables are there, so that the answer names them.
+const PING: Duration = Duration::from_millis(1200);
+
 /// Open tables in PostgreSQL. Connections end with the last handle.
 pub struct PostgresTables {
     writer: Arc<Writer>,
@@ -184,7 +187,12 @@ impl Tables for PostgresTables {
 
     fn ping(&self) -> PortFuture<(), StorageError> {
         let writer = Arc::clone(&self.writer);
-        async move { writer.ping().await.map_err(|e| failed("writing to the tables", words(&e))) }.boxed()
+        let operation = format!("writing to the tables in PostgreSQL at {}", self.reader.dialler.server);
+        async move {
+            let answer = tokio::time::timeout(PING, writer.ping()).await.unwrap_or_else(|_| Err(silence("an answer")));
+            answer.map_err(|e| failed(operation, words(&e)))
+        }
+        .boxed()
     }
 }
 

@@ -114,6 +114,20 @@ pub enum OpenError {
         /// Host and port.
         server: String,
     },
+    /// Tables without a journal, which this directory knows nothing of: another may.
+    #[error(
+        "PostgreSQL at {tables}: holds data {data_id}, of which Redis at {server} has no journal and data directory {dir} no note: set redis.url and redis.key_prefix to its journal; to begin a journal anew from these tables, write the id into {dir}/tables.postgres"
+    )]
+    StrayTables {
+        /// Host and port of the tables.
+        tables: String,
+        /// Their data's id.
+        data_id: String,
+        /// Host and port of the journal's store.
+        server: String,
+        /// The data directory.
+        dir: String,
+    },
     /// Opening ended by itself: a bug.
     #[error("opening storage: {0}")]
     Ended(String),

@@ -7,9 +7,12 @@ use super::{Apart, Open, OpenError, Opened, Stores};
 use crate::{
     postgres::{PostgresOptions, PostgresTables},
     redis::{Found as FoundRedis, Meta, RedisOptions, RedisStorage},
-    sqlite::{FoundState, FoundTables, NotedDir, note},
+    sqlite::{FoundState, FoundTables, NotedDir, note, tables_note},
 };
-use std::{path::Path, path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// With the tables in the data directory.
 pub(super) async fn with_files(dir: PathBuf, options: RedisOptions, shards: u16) -> Result<Opened, OpenError> {
@@ -32,16 +35,27 @@ pub(super) async fn with_files(dir: PathBuf, options: RedisOptions, shards: u16)
 /// With the tables in PostgreSQL. The data directory still has the accounts and the key, and its note says
 /// which journal it goes with.
 pub(super) async fn with_postgres(dir: PathBuf, options: RedisOptions, tables: PostgresOptions, shards: u16) -> Result<Opened, OpenError> {
+    let known = tables_note(&dir)?;
     let mut redis = look(&dir, options, shards).await?;
     let (server, stored) = PostgresTables::look(&tables).await?;
     let mut found = FoundState::default();
+    // Unlike a file, a database is there for any directory. Only the one that had this journal may begin it
+    // anew: another has the wrong Redis, or would take over from a server that lives.
+    if let (None, Some((data_id, _))) = (redis.meta(), &stored)
+        && known.as_ref() != Some(data_id)
+    {
+        let (tables, data_id, dir) = (server.to_string(), data_id.clone(), dir.display().to_string());
+        return Err(OpenError::StrayTables { tables, data_id, server: redis.server().into(), dir });
+    }
     let name = format!("PostgreSQL at {server}");
     let (data_id, shards) = agree(&mut redis, stored, &name, &mut found, shards).await?;
-    let mut dir = NotedDir::take(&dir)?;
+    let mut dir = NotedDir::take_bare(&dir)?;
     found.unclean_stop = dir.unclean_stop();
+    // The notes first: who finds a name or an id elsewhere must find it here too.
+    let place = dir.name()?;
+    dir.note_tables(&data_id)?;
     // Before Redis hears of this data: what PostgreSQL refuses, it refuses here.
     let opened = PostgresTables::open(PostgresOptions { shards, data_id: Some(data_id.clone()), ..tables }).await?;
-    let place = dir.name()?;
     let journal = open(redis, Meta { data_id, shards, place: Some(place) }).await?;
     dir.mark_running()?;
     let ports = journal.storage.ports(Arc::new(opened.tables));

@@ -1,40 +1,22 @@
-//! A data directory whose journal is elsewhere, beside a note that says so: `tables.db` alone, or not
-//! even that.
+//! A data directory whose journal is elsewhere: `tables.db` alone, or not even that.
 //!
-//! The note, `journal.redis`, holds a random name of this directory, by which the store of the
-//! journal knows which one goes with it. With it the directory can't be opened as one that has its
-//! journal inside, which would begin a second history.
+//! Its notes ([`super::notes`]) say so: with them it can't be opened as one that has its journal or its
+//! tables inside, which would begin a second history.
 
 use super::{
     connect::Place,
-    lock::{DirLock, sync_dir},
+    lock::DirLock,
     migrate::{Kind, Meta},
+    notes::{name_of, note, note_tables, tables_note},
     open::{OpenError, Seen, io_error, look_at, make_ready, take},
     tables::SqliteTables,
 };
 use crate::record::RecordFormat;
 use gavel_engine::ports::{StorageError, tables::Tables};
 use std::{
-    fs::File,
-    io::{self, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
-
-const NOTE: &str = "journal.redis";
-
-/// The name in a directory's note; none: there is no note, or no directory. Changes nothing.
-///
-/// # Errors
-/// It can't be read.
-pub fn note(dir: &Path) -> Result<Option<String>, OpenError> {
-    let path = dir.join(NOTE);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text.trim().to_owned())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(io_error(path, &e)),
-    }
-}
 
 /// A directory that is ours, and has no journal inside.
 pub struct NotedDir {
@@ -42,19 +24,29 @@ pub struct NotedDir {
     lock: DirLock,
     unclean_stop: bool,
     noted: Option<String>,
+    noted_tables: Option<String>,
 }
 
 impl NotedDir {
-    /// Takes a directory, made where it is missing.
+    /// Takes a directory, made where it is missing, whose tables are elsewhere too.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn take(dir: &Path) -> Result<Self, OpenError> {
+    pub fn take_bare(dir: &Path) -> Result<Self, OpenError> {
+        let taken = Self::take(dir)?;
+        if holds(dir, Kind::Tables) {
+            return Err(OpenError::TablesInside(dir.into()));
+        }
+        Ok(taken)
+    }
+
+    fn take(dir: &Path) -> Result<Self, OpenError> {
         let lock = take(dir)?;
-        if std::fs::metadata(dir.join(Kind::Journal.file_name())).is_ok_and(|file| file.len() > 0) {
+        if holds(dir, Kind::Journal) {
             return Err(OpenError::JournalInside(dir.into()));
         }
-        Ok(Self { dir: dir.into(), unclean_stop: lock.was_left_running(), noted: note(dir)?, lock })
+        let (noted, noted_tables) = (note(dir)?, tables_note(dir)?);
+        Ok(Self { dir: dir.into(), unclean_stop: lock.was_left_running(), noted, noted_tables, lock })
     }
 
     /// The last process that had the directory did not stop cleanly.
@@ -68,20 +60,19 @@ impl NotedDir {
     /// # Errors
     /// It can't be written.
     pub fn name(&mut self) -> Result<String, OpenError> {
-        if let Some(name) = &self.noted {
-            return Ok(name.clone());
+        name_of(&self.dir, &mut self.noted)
+    }
+
+    /// Writes down whose tables in PostgreSQL are this directory's.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn note_tables(&mut self, data_id: &str) -> Result<(), OpenError> {
+        if self.noted_tables.as_deref() != Some(data_id) {
+            note_tables(&self.dir, data_id)?;
+            self.noted_tables = Some(data_id.to_owned());
         }
-        let name = uuid::Uuid::new_v4().to_string();
-        let path = self.dir.join(NOTE);
-        let written = || {
-            let mut file = File::create(&path)?;
-            writeln!(file, "{name}")?;
-            file.sync_all()?;
-            sync_dir(&self.dir)
-        };
-        written().map_err(|e| io_error(path.clone(), &e))?;
-        self.noted = Some(name.clone());
-        Ok(name)
+        Ok(())
     }
 
     /// From here on, not closing it is seen by the next start.
@@ -122,6 +113,9 @@ impl FoundTables {
     /// See [`OpenError`].
     pub async fn look(dir: &Path) -> Result<Self, OpenError> {
         let taken = NotedDir::take(dir)?;
+        if taken.noted_tables.is_some() {
+            return Err(OpenError::TablesElsewhere(dir.into()));
+        }
         let tables = Place::in_dir(dir, Kind::Tables, None);
         let seen = look_at(&tables).await?;
         Ok(Self { dir: taken, tables, seen })
@@ -173,4 +167,8 @@ impl EmbeddedTables {
         self.tables.close().await?;
         self.dir.close()
     }
+}
+
+fn holds(dir: &Path, kind: Kind) -> bool {
+    std::fs::metadata(dir.join(kind.file_name())).is_ok_and(|file| file.len() > 0)
 }

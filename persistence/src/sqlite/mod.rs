@@ -14,6 +14,7 @@ mod journal;
 mod ledger;
 mod lock;
 mod migrate;
+mod notes;
 mod open;
 mod project;
 mod rows;
@@ -21,8 +22,9 @@ mod snapshots;
 mod tables;
 mod writer;
 
-pub use alone::{EmbeddedTables, FoundTables, NotedDir, note};
+pub use alone::{EmbeddedTables, FoundTables, NotedDir};
 pub use audit::{CheckError, check_audit};
+pub use notes::{note, tables_note};
 pub use open::{FoundState, OpenError, OpenOptions, Opened};
 
 use crate::record::RecordFormat;

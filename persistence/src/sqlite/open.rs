@@ -5,13 +5,13 @@
 
 use super::{
     EmbeddedStorage,
-    alone::note,
     checkpoint::Checkpointer,
     connect::Place,
     fault::Fault,
     journal::SqliteJournal,
     lock::{DirLock, LockError},
     migrate::{self, Found, Kind, Meta},
+    notes::note,
     snapshots::{SqliteSnapshots, clear_leftovers},
     tables::SqliteTables,
     writer::{LogBound, Writer, kept_bytes},
@@ -137,6 +137,12 @@ pub enum OpenError {
     /// Opened as if its journal were elsewhere.
     #[error("data directory {0}: has a journal of its own (journal.db): set journal.store = \"sqlite\"")]
     JournalInside(PathBuf),
+    /// Opened as if its tables were in it.
+    #[error("data directory {0}: its tables are in PostgreSQL (tables.postgres says so): set tables.store = \"postgres\"")]
+    TablesElsewhere(PathBuf),
+    /// Opened as if its tables were elsewhere.
+    #[error("data directory {0}: has tables of its own (tables.db): set tables.store = \"sqlite\"")]
+    TablesInside(PathBuf),
     /// Anything else.
     #[error("{path}: {reason}")]
     Other {
