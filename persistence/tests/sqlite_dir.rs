@@ -301,6 +301,26 @@ async fn a_lost_journal_is_made_anew_for_the_same_data() {
 }
 
 #[tokio::test]
+async fn a_journal_of_the_first_schema_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let opened = open(dir.path()).await.expect("opens");
+    let first = batch(&opened.storage.ports(), 0, Digest::default(), 1);
+    opened.storage.ports().journal.append(Arc::clone(&first)).await.expect("appended");
+    opened.storage.close().await.expect("closes");
+    // As it was before rows were found by what the server holds in memory.
+    let before = "DROP TRIGGER batches_at_the_end; DROP TABLE trimmed; PRAGMA user_version = 1;
+         CREATE UNIQUE INDEX batches_in_order ON batches (shard, epoch, number);
+         CREATE TRIGGER batches_follow BEFORE INSERT ON batches BEGIN SELECT raise(IGNORE); END";
+    sql(&dir.path().join("journal.db"), before).await;
+    let opened = open(dir.path()).await.expect("opens");
+    let ports = opened.storage.ports();
+    let second = batch(&ports, 1, first.hash, 1);
+    ports.journal.append(Arc::clone(&second)).await.expect("appended");
+    let read = ports.journal.read(ShardId(0), Page { after: None, bytes: usize::MAX }).await.expect("readable");
+    assert_eq!(read, [first.as_ref().clone(), second.as_ref().clone()]);
+}
+
+#[tokio::test]
 async fn lost_tables_are_made_anew_only_while_the_journal_has_everything() {
     let dir = tempfile::tempdir().expect("a directory");
     let opened = open(dir.path()).await.expect("opens");

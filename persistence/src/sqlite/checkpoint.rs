@@ -3,7 +3,7 @@
 //! SQLite's own automatic checkpoint would run inside the commit that happens to pass the mark, and
 //! that append would wait for megabytes of writing and an `fsync`. Instead a second connection
 //! copies what is there (`PASSIVE`, which keeps nobody waiting), once more what came meanwhile, and
-//! then the writer copies the little that is left, between two appends: only when nothing at all is
+//! then the writer copies the little that is left, between two appends and before anything else: only when nothing at all is
 //! left does the next append start the log over, and under load that moment never comes by itself.
 
 use super::{
@@ -56,7 +56,7 @@ async fn checkpoint(place: &Place, conn: &mut Option<SqliteConnection>, writer: 
     for _ in 0..ROUNDS {
         pass(own).await?;
     }
-    if let Err(e) = writer.run("checkpointing the journal".into(), LastPages).await {
+    if let Err(e) = writer.run_next("checkpointing the journal".into(), LastPages).await {
         tracing::warn!(error = %e, "the writer's part of a checkpoint");
     }
     Ok(())

@@ -1,11 +1,12 @@
-//! The journal in `journal.db`: appends through the writer, reads beside it.
+//! The journal in `journal.db`: appends through the writer, reads beside it. Where whose batches lie is in `streams.rs`.
 
 use super::{
     checkpoint::Checkpointer,
     rows::{RowError, bind_sealed, read_sealed},
-    writer::{Job, JobError, Shared, Step, Writer, insert_statement},
+    streams::{Fit, Streams, fit},
+    writer::{Job, JobError, Shared, Step, Unread, Writer, insert_statement},
 };
-use crate::columns::{after_numbers, failed, id_numbers};
+use crate::columns::{failed, id_numbers};
 use futures_util::{FutureExt as _, TryStreamExt as _, future::BoxFuture};
 use gavel_domain::{ids::ShardId, shard::batch::BatchId};
 use gavel_engine::ports::{
@@ -13,19 +14,15 @@ use gavel_engine::ports::{
     format::{Digest, Sealed},
     journal::{AppendError, Journal, Page},
 };
-use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection, sqlite::SqlitePool};
+use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection, sqlite::SqlitePool};
 use std::{
+    fmt::Write as _,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
-/// One step of a trim forgets at most this many batches ...
-const TRIM_ROWS: usize = 128;
-/// ... and stops after the one that passes this many bytes.
-const TRIM_BYTES: u64 = 2 << 20;
+/// One step of a trim removes about this many rows, which lie beside each other.
+const TRIM_ROWS: u32 = 512;
 
 /// The embedded journal.
 pub(super) struct SqliteJournal {
@@ -42,13 +39,14 @@ impl Journal for SqliteJournal {
     }
 
     fn read(&self, shard: ShardId, page: Page) -> PortFuture<Vec<Sealed>, StorageError> {
-        let readers = self.readers.clone();
-        async move { read(&readers, shard, page).await.map_err(|e| failed(format!("reading the journal of shard {shard}"), e)) }.boxed()
+        let (readers, shared) = (self.readers.clone(), Arc::clone(&self.writer.shared));
+        async move { read(&readers, &shared, shard, page).await.map_err(|e| failed(format!("reading the journal of shard {shard}"), e)) }
+            .boxed()
     }
 
     fn trim(&self, shard: ShardId, up_to: BatchId) -> PortFuture<(), StorageError> {
         let writer = self.writer.clone();
-        let job = Trim { shard, up_to, shared: Arc::clone(&writer.shared) };
+        let job = Trim { shard, up_to, noted: false, shared: Arc::clone(&writer.shared) };
         async move { writer.run(format!("trimming the journal of shard {shard} up to {up_to}"), job).await }.boxed()
     }
 
@@ -65,7 +63,7 @@ impl Journal for SqliteJournal {
     }
 
     fn kept_bytes(&self) -> u64 {
-        self.writer.shared.kept_bytes.load(Ordering::Relaxed)
+        self.writer.shared.kept_bytes()
     }
 
     fn ping(&self) -> PortFuture<(), StorageError> {
@@ -74,78 +72,91 @@ impl Journal for SqliteJournal {
     }
 }
 
-async fn read(readers: &SqlitePool, shard: ShardId, page: Page) -> Result<Vec<Sealed>, RowError> {
-    let (epoch, number) = after_numbers(page.after)?;
-    let mut conn = readers.acquire().await?;
-    let mut rows = pin!(
-        sqlx::query(
-            "SELECT epoch, number, previous, hash, bytes FROM batches
-             WHERE shard = ? AND (epoch, number) > (?, ?) ORDER BY epoch, number",
-        )
-        .bind(i64::from(shard.0))
-        .bind(epoch)
-        .bind(number)
-        .fetch(&mut *conn)
-    );
-    let mut batches = Vec::new();
-    let mut bytes = 0;
-    while bytes < page.bytes
-        && let Some(row) = rows.try_next().await?
-    {
-        let batch = read_sealed(shard, &row)?;
-        bytes += batch.bytes.len();
-        batches.push(batch);
-        if bytes >= page.bytes {
-            break;
+async fn read(readers: &SqlitePool, shared: &Shared, shard: ShardId, page: Page) -> Result<Vec<Sealed>, ReadError> {
+    let mut missed = Vec::new();
+    loop {
+        let places = shared.streams(|streams| streams.after(shard, page.after, page.bytes))?;
+        if places.is_empty() {
+            return Ok(Vec::new());
         }
+        let mut batches = Vec::with_capacity(places.len());
+        let rows = sqlx::query(
+            "SELECT b.epoch, b.number, b.previous, b.hash, b.bytes FROM json_each(?) AS at CROSS JOIN batches AS b ON b.place = at.value
+             WHERE b.shard = ?",
+        );
+        let mut rows = pin!(rows.bind(json(&places)).bind(i64::from(shard.0)).fetch(readers).map_err(RowError::Sqlx));
+        while let Some(row) = rows.try_next().await? {
+            batches.push(read_sealed(shard, &row)?);
+        }
+        if batches.len() == places.len() {
+            batches.sort_unstable_by_key(|batch| batch.id);
+            return Ok(batches);
+        }
+        // Trimmed meanwhile: what is left is read. Where nothing was, somebody else was at the file.
+        if missed == places {
+            return Err(ReadError::Gone(places.len() - batches.len()));
+        }
+        missed = places;
     }
-    Ok(batches)
 }
 
-/// Forgets the oldest batches of a stream.
+/// Why a journal was not read.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    Row(#[from] RowError),
+    #[error(transparent)]
+    Unread(#[from] Unread),
+    #[error("{0} of the batches that were appended are not in the file")]
+    Gone(usize),
+}
+
+/// For `json_each`: a list of any length in one parameter.
+fn json(places: &[i64]) -> String {
+    let mut text = String::with_capacity(10 * places.len() + 2);
+    for place in places {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{}{place}", if text.is_empty() { '[' } else { ',' });
+    }
+    if text.is_empty() { "[]".to_owned() } else { text + "]" }
+}
+
+/// Forgets the oldest batches of a stream, and removes rows of all streams that nobody counts any more.
 struct Trim {
     shard: ShardId,
     up_to: BatchId,
+    /// It is written down what is forgotten.
+    noted: bool,
     shared: Arc<Shared>,
 }
 
 impl Job for Trim {
     fn step<'a>(&'a mut self, conn: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Step, JobError>> {
         async move {
-            let shard = i64::from(self.shard.0);
-            let (epoch, number) = id_numbers(self.up_to)?;
-            let oldest = sqlx::query(
-                "SELECT epoch, number, length(bytes) FROM batches
-                 WHERE shard = ?1 AND (epoch, number) <= (?2, ?3) AND (epoch, number) <
-                     (SELECT epoch, number FROM batches WHERE shard = ?1 ORDER BY epoch DESC, number DESC LIMIT 1)
-                 ORDER BY epoch, number LIMIT ?4",
-            )
-            .bind(shard)
-            .bind(epoch)
-            .bind(number)
-            .bind(i64::try_from(TRIM_ROWS).unwrap_or(i64::MAX))
-            .fetch_all(&mut *conn)
-            .await?;
-            let mut last: Option<(i64, i64)> = None;
-            let (mut bytes, mut rows) = (0_u64, 0_usize);
-            for row in &oldest {
-                last = Some((row.try_get(0)?, row.try_get(1)?));
-                bytes += u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or(0);
-                rows += 1;
-                if bytes > TRIM_BYTES {
-                    break;
-                }
+            if !std::mem::replace(&mut self.noted, true)
+                && let Some(last) = self.shared.streams(|streams| streams.last_to_forget(self.shard, self.up_to))?
+            {
+                let (epoch, number) = id_numbers(last)?;
+                sqlx::query("INSERT OR REPLACE INTO trimmed (shard, epoch, number) VALUES (?, ?, ?)")
+                    .bind(i64::from(self.shard.0))
+                    .bind(epoch)
+                    .bind(number)
+                    .execute(conn)
+                    .await?;
+                self.shared.streams(|streams| streams.forget(self.shard, last))?;
+                return Ok(Step::More);
             }
-            let Some((epoch, number)) = last else { return Ok(Step::Done) };
-            sqlx::query("DELETE FROM batches WHERE shard = ? AND (epoch, number) <= (?, ?)")
-                .bind(shard)
-                .bind(epoch)
-                .bind(number)
-                .execute(conn)
-                .await?;
-            less(&self.shared.kept_bytes, bytes);
-            let all = rows == oldest.len() && oldest.len() < TRIM_ROWS;
-            Ok(if all { Step::Done } else { Step::More })
+            let dead = self.shared.streams(|streams| streams.take_dead(TRIM_ROWS))?;
+            if dead.is_empty() {
+                return Ok(Step::Done);
+            }
+            let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
+            for (first, last) in dead {
+                let delete = sqlx::query("DELETE FROM batches WHERE place BETWEEN ? AND ?").bind(first).bind(last);
+                delete.execute(&mut *transaction).await?;
+            }
+            transaction.commit().await?;
+            Ok(Step::More)
         }
         .boxed()
     }
@@ -166,19 +177,22 @@ impl Job for Extend {
             if first.previous != self.end || self.batches.iter().any(|batch| batch.shard != self.shard) {
                 return Err(JobError::Refused(format!("batch {} does not follow the given end", first.id)));
             }
-            let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
-            let insert = insert_statement(1);
+            let (mut end, place) = self.shared.streams(|streams| (streams.end(self.shard), streams.next_place()))?;
             for batch in &self.batches {
-                // The table's trigger compares each with the end as it is by then.
-                let added = bind_sealed(sqlx::query(AssertSqlSafe(Arc::clone(&insert))), batch)?.execute(&mut *transaction).await?;
-                if added.rows_affected() == 0 {
-                    transaction.rollback().await?;
+                if fit(end, batch) != Fit::Follows {
                     return Err(JobError::Refused(format!("batch {} does not follow the stream's end", batch.id)));
                 }
+                end = Some(batch.mark());
+            }
+            let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
+            let insert = insert_statement(1);
+            for (place, batch) in (place..).zip(&self.batches) {
+                let query = sqlx::query(AssertSqlSafe(Arc::clone(&insert))).bind(place);
+                bind_sealed(query, batch)?.execute(&mut *transaction).await?;
             }
             transaction.commit().await?;
+            self.shared.streams(|streams| self.batches.iter().for_each(|batch| streams.add(batch)))?;
             let bytes: u64 = self.batches.iter().map(|batch| batch.bytes.len() as u64).sum();
-            self.shared.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
             self.shared.log_bytes.fetch_add(bytes, Ordering::Relaxed);
             Ok(Step::Done)
         }
@@ -196,26 +210,25 @@ struct SetAside {
 impl Job for SetAside {
     fn step<'a>(&'a mut self, conn: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Step, JobError>> {
         async move {
-            let shard = i64::from(self.shard.0);
-            let (epoch, number) = id_numbers(self.from)?;
+            let (places, all) = self.shared.streams(|streams| streams.from(self.shard, self.from))?;
             let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
-            let bytes: i64 =
-                sqlx::query_scalar("SELECT coalesce(sum(length(bytes)), 0) FROM batches WHERE shard = ? AND (epoch, number) >= (?, ?)")
-                    .bind(shard)
-                    .bind(epoch)
-                    .bind(number)
-                    .fetch_one(&mut *transaction)
-                    .await?;
             for statement in [
                 "INSERT INTO set_aside (at, shard, epoch, number, previous, hash, bytes)
                  SELECT unixepoch() * 1000, shard, epoch, number, previous, hash, bytes FROM batches
-                 WHERE shard = ? AND (epoch, number) >= (?, ?) ORDER BY epoch, number",
-                "DELETE FROM batches WHERE shard = ? AND (epoch, number) >= (?, ?)",
+                 WHERE place IN (SELECT value FROM json_each(?)) ORDER BY place",
+                "DELETE FROM batches WHERE place IN (SELECT value FROM json_each(?))",
             ] {
-                sqlx::query(statement).bind(shard).bind(epoch).bind(number).execute(&mut *transaction).await?;
+                sqlx::query(statement).bind(json(&places)).execute(&mut *transaction).await?;
+            }
+            if all {
+                // The stream may begin anew, with the first of all batches: what was trimmed is no bound any more.
+                for statement in ["DELETE FROM batches WHERE shard = ?", "DELETE FROM trimmed WHERE shard = ?"] {
+                    sqlx::query(statement).bind(i64::from(self.shard.0)).execute(&mut *transaction).await?;
+                }
             }
             transaction.commit().await?;
-            less(&self.shared.kept_bytes, u64::try_from(bytes).unwrap_or(0));
+            // Rare, and places are taken again: so from the file.
+            self.shared.set_streams(Some(Streams::load(conn).await?));
             Ok(Step::Done)
         }
         .boxed()
@@ -233,9 +246,4 @@ impl Job for Probe {
         }
         .boxed()
     }
-}
-
-/// Subtracts, but never below zero: the counter is an account, not the truth.
-fn less(counter: &AtomicU64, bytes: u64) {
-    let _always = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |kept| Some(kept.saturating_sub(bytes)));
 }

@@ -15,7 +15,10 @@ pub(super) enum Kind {
 }
 
 /// Schema versions start at 1; version n is what the first n scripts make.
-const JOURNAL: &[&str] = &[include_str!("../../../migrations/sqlite/journal/0001_initial.sql")];
+const JOURNAL: &[&str] = &[
+    include_str!("../../../migrations/sqlite/journal/0001_initial.sql"),
+    include_str!("../../../migrations/sqlite/journal/0002_places.sql"),
+];
 const TABLES: &[&str] = &[
     include_str!("../../../migrations/sqlite/tables/0001_initial.sql"),
     include_str!("../../../migrations/sqlite/tables/0002_wallets.sql"),

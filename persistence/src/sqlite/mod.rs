@@ -19,6 +19,7 @@ mod open;
 mod project;
 mod rows;
 mod snapshots;
+mod streams;
 mod tables;
 mod writer;
 

@@ -12,9 +12,11 @@ use super::{
     lock::{DirLock, LockError},
     migrate::{self, Found, Kind, Meta},
     notes::note,
+    rows::RowError,
     snapshots::{SqliteSnapshots, clear_leftovers},
+    streams::Streams,
     tables::SqliteTables,
-    writer::{LogBound, Writer, kept_bytes},
+    writer::{LogBound, Writer},
 };
 use crate::record::RecordFormat;
 use sqlx::SqliteConnection;
@@ -220,12 +222,15 @@ async fn open(dir: PathBuf, options: OpenOptions) -> Result<Opened, OpenError> {
         clear_leftovers(&mut journal_conn).await?;
         // Writes, so that a disk that takes nothing is met here; and the log exists from here on.
         sqlx::query("UPDATE meta SET writes = writes + 1").execute(&mut journal_conn).await?;
-        kept_bytes(&mut journal_conn).await
+        Streams::load(&mut journal_conn).await
     };
-    let kept = prepared.await.map_err(|e| sqlite_error(&journal.path, &e))?;
+    let streams = prepared.await.map_err(|e| match e {
+        RowError::Sqlx(e) => sqlite_error(&journal.path, &e),
+        RowError::Column(e) => OpenError::Damaged { path: journal.path.clone(), reason: e.to_string() },
+    })?;
     lock.mark_running().map_err(|e| io_error(dir.clone(), &e))?;
 
-    let writer = Writer::spawn(&options.runtime, journal.clone(), journal_conn, kept, LogBound(options.checkpoint_bytes));
+    let writer = Writer::spawn(&options.runtime, journal.clone(), journal_conn, streams, LogBound(options.checkpoint_bytes));
     let readers = journal.readers();
     let format = Arc::new(RecordFormat);
     let storage = EmbeddedStorage {
@@ -306,13 +311,16 @@ pub(super) async fn make_ready(place: &Place, meta: &Meta) -> Result<SqliteConne
 
 /// Whether every shard's oldest batch is its first.
 async fn reaches_back(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    let cut: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM batches b WHERE b.previous <> zeroblob(32) AND NOT EXISTS
-             (SELECT 1 FROM batches a WHERE a.shard = b.shard AND (a.epoch, a.number) < (b.epoch, b.number))",
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(cut == 0)
+    let notes_trims: bool = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = 'trimmed'").fetch_one(&mut *conn).await?;
+    // In an older file the rows of what is trimmed are gone.
+    let trimmed = if notes_trims { "SELECT count(*) FROM trimmed" } else { "SELECT 0" };
+    let trimmed: i64 = sqlx::query_scalar(trimmed).fetch_one(&mut *conn).await?;
+    // Of each shard the row at the lowest place: SQLite takes the other columns from the row that has the minimum.
+    let cut: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM (SELECT previous, min(place) FROM batches GROUP BY shard) WHERE previous <> zeroblob(32)")
+            .fetch_one(conn)
+            .await?;
+    Ok(trimmed == 0 && cut == 0)
 }
 
 pub(super) fn io_error(path: PathBuf, error: &io::Error) -> OpenError {

@@ -64,6 +64,7 @@ fn read_id(row: &SqliteRow, at: usize) -> Result<BatchId, RowError> {
     Ok(columns::batch_id(row.try_get(at)?, row.try_get(at + 1)?)?)
 }
 
-fn read_digest(row: &SqliteRow, at: usize) -> Result<Digest, RowError> {
+/// Reads a digest.
+pub(super) fn read_digest(row: &SqliteRow, at: usize) -> Result<Digest, RowError> {
     Ok(columns::digest(row.try_get(at)?)?)
 }

@@ -1,17 +1,23 @@
 //! The journal's one writer: a task that owns the connection which writes `journal.db`.
 //!
 //! Appends of all shards that are waiting go into one statement, which is one transaction and one
-//! `fsync`; what comes meanwhile is the next. Everything else that writes (trimming, snapshots,
-//! recovery) is a [`Job`], done a short step at a time between appends, so that nobody ever meets
-//! a lock. What the jobs are is in `journal.rs` and `snapshots.rs`.
+//! `fsync`; what comes meanwhile is the next. They are compared with what the table holds
+//! ([`Streams`]) before. Everything else that writes (trimming, snapshots, recovery) is a [`Job`],
+//! done a short step at a time between appends, so that nobody ever meets a lock. What the jobs are
+//! is in `journal.rs` and `snapshots.rs`.
 
-use super::{connect::Place, fault::Fault, rows::bind_sealed};
+use super::{
+    connect::Place,
+    fault::Fault,
+    rows::{RowError, bind_sealed},
+    streams::{Fit, Streams, fit},
+};
 use crate::columns::{OutOfRange, failed};
 use futures_util::future::BoxFuture;
 use gavel_engine::ports::{StorageError, format::Sealed, journal::AppendError};
-use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -24,8 +30,10 @@ const JOBS_WAITING: usize = 64;
 const MOST_IN_GROUP: usize = 64;
 /// Appends come first, but a waiting job gets a step after this many transactions.
 const GROUPS_PER_STEP: u32 = 4;
-/// About what a row costs in the log beside its bytes: the rest of its page, a page of the index.
-const LOG_BYTES_PER_ROW: u64 = 12_000;
+/// About what a transaction costs in the log beside its rows' bytes: the rest of its first and last page.
+const LOG_BYTES_PER_GROUP: u64 = 12_000;
+/// Urgent jobs that may wait: they are few.
+const URGENT_WAITING: usize = 4;
 
 /// Something to be written between appends.
 pub(super) trait Job: Send + 'static {
@@ -50,7 +58,9 @@ pub(super) enum JobError {
     #[error(transparent)]
     Sqlx(#[from] sqlx::Error),
     #[error(transparent)]
-    Row(#[from] super::rows::RowError),
+    Row(#[from] RowError),
+    #[error(transparent)]
+    Unread(#[from] Unread),
     #[error(transparent)]
     Range(#[from] OutOfRange),
     #[error("{0}")]
@@ -62,6 +72,13 @@ struct Append {
     done: oneshot::Sender<Result<(), AppendError>>,
 }
 
+/// Why none of a group was appended.
+struct NotAppended {
+    error: String,
+    /// Else: nobody knows.
+    certainly: bool,
+}
+
 struct QueuedJob {
     operation: String,
     job: Box<dyn Job>,
@@ -71,12 +88,42 @@ struct QueuedJob {
 /// What the task shares with those who ask.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// Bytes of batches in all streams.
-    pub(super) kept_bytes: AtomicU64,
+    /// None while nobody knows what the file holds: after a write of unknown fate, until it could be read again.
+    streams: Mutex<Option<Streams>>,
+    /// Bytes of batches in all streams, as they were last known.
+    kept_bytes: AtomicU64,
     /// Bytes, about, that were written to the log since the last checkpoint began.
     pub(super) log_bytes: AtomicU64,
     /// Wakes the checkpointer.
     pub(super) log_is_long: Notify,
+}
+
+/// Nobody knows what the journal holds until it can be read again.
+#[derive(Debug, thiserror::Error)]
+#[error("the journal can't be read after a write that failed")]
+pub(super) struct Unread;
+
+impl Shared {
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.kept_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Looks at what the file holds, or notes what has just been done to it.
+    pub(super) fn streams<R>(&self, look: impl FnOnce(&mut Streams) -> R) -> Result<R, Unread> {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let streams = streams.as_mut().ok_or(Unread)?;
+        let result = look(streams);
+        self.kept_bytes.store(streams.kept_bytes(), Ordering::Relaxed);
+        Ok(result)
+    }
+
+    /// What was found in the file; none: nobody knows.
+    pub(super) fn set_streams(&self, read: Option<Streams>) {
+        if let Some(streams) = &read {
+            self.kept_bytes.store(streams.kept_bytes(), Ordering::Relaxed);
+        }
+        *self.streams.lock().unwrap_or_else(PoisonError::into_inner) = read;
+    }
 }
 
 /// Hands work to the task. Cheap to clone; the task ends when all are gone.
@@ -84,6 +131,7 @@ pub(super) struct Shared {
 pub(super) struct Writer {
     appends: mpsc::Sender<Append>,
     jobs: mpsc::Sender<QueuedJob>,
+    urgent: mpsc::Sender<QueuedJob>,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -91,12 +139,14 @@ pub(super) struct Writer {
 pub(super) struct WeakWriter {
     appends: mpsc::WeakSender<Append>,
     jobs: mpsc::WeakSender<QueuedJob>,
+    urgent: mpsc::WeakSender<QueuedJob>,
     shared: Arc<Shared>,
 }
 
 impl WeakWriter {
     pub(super) fn upgrade(&self) -> Option<Writer> {
-        Some(Writer { appends: self.appends.upgrade()?, jobs: self.jobs.upgrade()?, shared: Arc::clone(&self.shared) })
+        let (appends, jobs, urgent) = (self.appends.upgrade()?, self.jobs.upgrade()?, self.urgent.upgrade()?);
+        Some(Writer { appends, jobs, urgent, shared: Arc::clone(&self.shared) })
     }
 }
 
@@ -105,10 +155,13 @@ impl WeakWriter {
 pub(super) struct LogBound(pub(super) u64);
 
 impl Writer {
-    pub(super) fn spawn(runtime: &tokio::runtime::Handle, place: Place, conn: SqliteConnection, kept_bytes: u64, bound: LogBound) -> Self {
+    /// `streams`: what the file holds.
+    pub(super) fn spawn(runtime: &tokio::runtime::Handle, place: Place, conn: SqliteConnection, streams: Streams, bound: LogBound) -> Self {
         let (appends, append_queue) = mpsc::channel(APPENDS_WAITING);
         let (jobs, job_queue) = mpsc::channel(JOBS_WAITING);
-        let shared = Arc::new(Shared { kept_bytes: kept_bytes.into(), ..Shared::default() });
+        let (urgent, urgent_queue) = mpsc::channel(URGENT_WAITING);
+        let shared = Arc::new(Shared::default());
+        shared.set_streams(Some(streams));
         let task = Task {
             place,
             conn: Some(conn),
@@ -118,13 +171,18 @@ impl Writer {
             job: None,
             closing: None,
         };
-        runtime.spawn(task.run(append_queue, job_queue));
-        Self { appends, jobs, shared }
+        runtime.spawn(task.run(append_queue, job_queue, urgent_queue));
+        Self { appends, jobs, urgent, shared }
     }
 
     /// A handle that doesn't keep the task alive.
     pub(super) fn downgrade(&self) -> WeakWriter {
-        WeakWriter { appends: self.appends.downgrade(), jobs: self.jobs.downgrade(), shared: Arc::clone(&self.shared) }
+        WeakWriter {
+            appends: self.appends.downgrade(),
+            jobs: self.jobs.downgrade(),
+            urgent: self.urgent.downgrade(),
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     pub(super) async fn append(&self, batch: Arc<Sealed>) -> Result<(), AppendError> {
@@ -136,22 +194,31 @@ impl Writer {
         answer.await.unwrap_or_else(|_| Err(AppendError::Unknown(failed(operation, "the journal's writer ended"))))
     }
 
+    /// Does a job in its turn.
     pub(super) async fn run(&self, operation: String, job: impl Job) -> Result<(), StorageError> {
-        let (done, answer) = oneshot::channel();
-        let ended = || failed("writing the journal", "its writer ended");
-        self.jobs.send(QueuedJob { operation, job: Box::new(job), done }).await.map_err(|_| ended())?;
-        answer.await.unwrap_or_else(|_| Err(ended()))
+        hand_in(&self.jobs, operation, job).await
+    }
+
+    /// Does a job at once, between two appends and before another job's next step.
+    pub(super) async fn run_next(&self, operation: String, job: impl Job) -> Result<(), StorageError> {
+        hand_in(&self.urgent, operation, job).await
     }
 }
 
-/// Inserts so many batches; those that don't follow their stream's end are passed over by the
-/// trigger `batches_follow`, so fewer rows than batches are affected.
+async fn hand_in(jobs: &mpsc::Sender<QueuedJob>, operation: String, job: impl Job) -> Result<(), StorageError> {
+    let (done, answer) = oneshot::channel();
+    let ended = || failed("writing the journal", "its writer ended");
+    jobs.send(QueuedJob { operation, job: Box::new(job), done }).await.map_err(|_| ended())?;
+    answer.await.unwrap_or_else(|_| Err(ended()))
+}
+
+/// Inserts so many batches at given places.
 ///
 /// Without `RETURNING`: a row comes back before the commit has even begun, and wakes whoever waits
 /// for it just when this thread should go on to the `fsync`.
 pub(super) fn insert_statement(batches: usize) -> Arc<str> {
-    let rows = vec!["(?, ?, ?, ?, ?, ?)"; batches].join(", ");
-    format!("INSERT INTO batches (shard, epoch, number, previous, hash, bytes) VALUES {rows}").into()
+    let rows = vec!["(?, ?, ?, ?, ?, ?, ?)"; batches].join(", ");
+    format!("INSERT INTO batches (place, shard, epoch, number, previous, hash, bytes) VALUES {rows}").into()
 }
 
 struct Task {
@@ -168,9 +235,15 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, mut appends: mpsc::Receiver<Append>, mut jobs: mpsc::Receiver<QueuedJob>) {
+    async fn run(
+        mut self,
+        mut appends: mpsc::Receiver<Append>,
+        mut jobs: mpsc::Receiver<QueuedJob>,
+        mut urgent: mpsc::Receiver<QueuedJob>,
+    ) {
         let mut group = Vec::with_capacity(MOST_IN_GROUP);
         let mut groups_since_step = 0;
+        let mut next_urgent = None;
         loop {
             take_waiting(&mut appends, &mut group);
             if group.is_empty() && self.job.is_none() {
@@ -180,6 +253,7 @@ impl Task {
                         Some(append) => group.push(append),
                         None => break,
                     },
+                    job = urgent.recv() => next_urgent = job,
                     job = jobs.recv() => self.job = job,
                 }
                 take_waiting(&mut appends, &mut group);
@@ -188,11 +262,17 @@ impl Task {
                 self.append_group(&mut group).await;
                 groups_since_step += 1;
             }
+            let mut at_once = next_urgent.take().or_else(|| urgent.try_recv().ok());
+            while let Some(job) = at_once {
+                at_once = self.step(job).await;
+            }
             if self.job.is_none() {
                 self.job = jobs.try_recv().ok();
             }
-            if self.job.is_some() && (groups_since_step >= GROUPS_PER_STEP || appends.is_empty()) {
-                self.step().await;
+            if (groups_since_step >= GROUPS_PER_STEP || appends.is_empty())
+                && let Some(job) = self.job.take()
+            {
+                self.job = self.step(job).await;
                 groups_since_step = 0;
             }
             if self.closing.is_some() {
@@ -210,90 +290,91 @@ impl Task {
     }
 
     async fn append_group(&mut self, group: &mut Vec<Append>) {
-        let appended = self.insert(group).await;
-        match appended {
-            Ok(appended) => {
-                let all = appended == group.len() as u64;
-                if all {
-                    group.iter().for_each(|append| self.count(&append.batch));
-                } else {
-                    self.recount().await;
-                }
-                for append in group.drain(..) {
-                    let outcome = if all { Ok(()) } else { self.is_at_the_end(&append.batch).await };
-                    // Whoever asked may have gone; the batch stays.
-                    drop(append.done.send(outcome));
-                }
-            }
-            Err(error) => {
-                let certain = Fault::of(&error).certainly_nothing_written();
-                if !certain {
-                    self.start_over().await;
-                }
-                for append in group.drain(..) {
-                    let what = failed(format!("appending batch {} of shard {}", append.batch.id, append.batch.shard), &error);
-                    drop(append.done.send(Err(if certain { AppendError::Refused(what) } else { AppendError::Unknown(what) })));
-                }
-            }
+        let outcome = self.try_group(group).await;
+        for append in group.drain(..) {
+            let what = |error: &String| failed(format!("appending batch {} of shard {}", append.batch.id, append.batch.shard), error);
+            let answer = match &outcome {
+                Ok(()) => Ok(()),
+                Err(NotAppended { error, certainly: true }) => Err(AppendError::Refused(what(error))),
+                Err(NotAppended { error, certainly: false }) => Err(AppendError::Unknown(what(error))),
+            };
+            // Whoever asked may have gone; the batch stays.
+            drop(append.done.send(answer));
         }
         if self.shared.log_bytes.load(Ordering::Relaxed) >= self.bound.0 {
             self.shared.log_is_long.notify_one();
         }
     }
 
-    fn count(&self, batch: &Sealed) {
-        let bytes = batch.bytes.len() as u64;
-        self.shared.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.shared.log_bytes.fetch_add(bytes + LOG_BYTES_PER_ROW, Ordering::Relaxed);
-    }
-
-    /// After a group of which some were refused, or had been there before.
-    async fn recount(&mut self) {
-        let counted = async { kept_bytes(self.conn().await?).await };
-        match counted.await {
-            Ok(kept) => self.shared.kept_bytes.store(kept, Ordering::Relaxed),
-            Err(e) => tracing::warn!(error = %e, "the journal's bytes were not counted"),
-        }
-    }
-
-    /// One statement, one transaction. Gives the number of batches that were appended.
-    async fn insert(&mut self, group: &[Append]) -> Result<u64, sqlx::Error> {
-        let statement = Arc::clone(&self.statements[group.len() - 1]);
-        let conn = self.conn().await?;
-        let mut query = sqlx::query(AssertSqlSafe(statement));
-        for append in group {
-            query = bind_sealed(query, &append.batch).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
-        }
-        Ok(query.execute(conn).await?.rows_affected())
-    }
-
-    /// Not all of a group were taken: is this one its stream's end, from now or from an attempt whose
-    /// answer was lost?
-    async fn is_at_the_end(&mut self, batch: &Sealed) -> Result<(), AppendError> {
-        let head = async {
-            let conn = self.conn().await?;
-            sqlx::query("SELECT epoch, number, hash FROM batches WHERE shard = ? ORDER BY epoch DESC, number DESC LIMIT 1")
-                .bind(i64::from(batch.shard.0))
-                .fetch_optional(conn)
-                .await
-        };
-        match head.await {
-            Ok(row) => {
-                let there = row.and_then(|row| super::rows::read_mark(&row, 0).ok()).is_some_and(|mark| mark == batch.mark());
-                if there { Ok(()) } else { Err(AppendError::Mismatch) }
+    /// Appends what fits. Those that don't are answered, and in the group no more.
+    async fn try_group(&mut self, group: &mut Vec<Append>) -> Result<(), NotAppended> {
+        let certainly = |error: &dyn std::fmt::Display| NotAppended { error: error.to_string(), certainly: true };
+        let mut looked_again = false;
+        loop {
+            // After a write of unknown fate: what the file holds must be known first.
+            self.conn().await.map_err(|error| certainly(&error))?;
+            let place = self.compare(group).map_err(|error| certainly(&error))?;
+            if group.is_empty() {
+                return Ok(());
             }
-            Err(e) => Err(AppendError::Unknown(failed(format!("comparing the end of shard {}", batch.shard), e))),
+            let Err(error) = self.insert(group, place).await else { break };
+            let fault = Fault::of(&error);
+            if fault == Fault::Row && !looked_again {
+                // The next place is taken: another process writes to this file. What it wrote decides.
+                looked_again = true;
+                self.start_over().await;
+                continue;
+            }
+            if !fault.certainly_nothing_written() {
+                self.start_over().await;
+            }
+            return Err(NotAppended { error: error.to_string(), certainly: fault.certainly_nothing_written() });
         }
+        let noted = self.shared.streams(|streams| group.iter().for_each(|append| streams.add(&append.batch)));
+        debug_assert!(noted.is_ok(), "known since they were compared");
+        let bytes: u64 = group.iter().map(|append| append.batch.bytes.len() as u64).sum();
+        self.shared.log_bytes.fetch_add(bytes + LOG_BYTES_PER_GROUP, Ordering::Relaxed);
+        Ok(())
     }
 
-    async fn step(&mut self) {
-        let Some(mut queued) = self.job.take() else { return };
+    /// Answers those whose batch is there or does not follow; gives the place of the first of those that are left.
+    fn compare(&self, group: &mut Vec<Append>) -> Result<i64, Unread> {
+        self.shared.streams(|streams| {
+            let mut fitting: Vec<Append> = Vec::with_capacity(group.len());
+            for append in group.drain(..) {
+                let earlier = fitting.iter().rev().find(|earlier| earlier.batch.shard == append.batch.shard);
+                let end = earlier.map(|earlier| earlier.batch.mark());
+                match fit(end.or_else(|| streams.end(append.batch.shard)), &append.batch) {
+                    Fit::Follows => fitting.push(append),
+                    Fit::IsTheEnd if end.is_none() => drop(append.done.send(Ok(()))),
+                    // Its twin stands in this very group: whoever repeats what is on its way is told to look.
+                    Fit::IsTheEnd | Fit::Mismatch => drop(append.done.send(Err(AppendError::Mismatch))),
+                }
+            }
+            *group = fitting;
+            streams.next_place()
+        })
+    }
+
+    /// One statement, one transaction.
+    async fn insert(&mut self, group: &[Append], first: i64) -> Result<(), sqlx::Error> {
+        let statement = Arc::clone(&self.statements[group.len() - 1]);
+        let Some(conn) = &mut self.conn else { return Err(sqlx::Error::PoolClosed) };
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for (place, append) in (first..).zip(group) {
+            query = bind_sealed(query.bind(place), &append.batch).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
+        }
+        query.execute(conn).await.map(drop)
+    }
+
+    /// One step; gives the job back where it wants another.
+    async fn step(&mut self, mut queued: QueuedJob) -> Option<QueuedJob> {
         let outcome = match self.conn().await {
             Ok(conn) => queued.job.step(conn).await,
-            Err(e) => Err(e.into()),
+            Err(error) => Err(JobError::Refused(error.to_string())),
         };
         match outcome {
-            Ok(Step::More) => self.job = Some(queued),
+            Ok(Step::More) => return Some(queued),
             Ok(Step::Done) => drop(queued.done.send(Ok(()))),
             Ok(Step::Close) => self.closing = Some(queued.done),
             Err(error) => {
@@ -305,43 +386,35 @@ impl Task {
                 drop(queued.done.send(Err(failed(queued.operation, error))));
             }
         }
+        None
     }
 
-    async fn conn(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
+    /// The connection; where it was lost, a new one, and a look at what the file holds by now.
+    async fn conn(&mut self) -> Result<&mut SqliteConnection, RowError> {
         let conn = match self.conn.take() {
             Some(conn) => conn,
-            None => self.place.writer().await?,
+            None => {
+                let mut fresh = self.place.writer().await?;
+                // A write that takes the place in the log of what may lie there half-done. Once it is
+                // durable, what a reader sees of the streams is what a start after a crash would see.
+                sqlx::query("UPDATE meta SET writes = writes + 1").execute(&mut fresh).await?;
+                self.shared.set_streams(Some(Streams::load(&mut fresh).await?));
+                fresh
+            }
         };
         Ok(self.conn.insert(conn))
     }
 
-    /// After an error that leaves open what was written: a new connection, and a write that takes
-    /// the place in the log of what may lie there half-done. Once it is durable, what a reader
-    /// sees of the streams is what a start after a crash would see.
+    /// After an error that leaves open what was written, or what the file holds.
     async fn start_over(&mut self) {
-        let operation = async {
-            let fresh = self.place.writer().await?;
-            if let Some(old) = self.conn.replace(fresh) {
-                drop(old.close().await);
-            }
-            let conn = self.conn().await?;
-            sqlx::query("UPDATE meta SET writes = writes + 1").execute(&mut *conn).await?;
-            kept_bytes(conn).await
-        };
-        match operation.await {
-            Ok(kept) => self.shared.kept_bytes.store(kept, Ordering::Relaxed),
-            Err(e) => {
-                tracing::error!(error = %e, "the journal can't be written");
-                self.conn = None;
-            }
+        self.shared.set_streams(None);
+        if let Some(old) = self.conn.take() {
+            drop(old.close().await);
+        }
+        if let Err(error) = self.conn().await {
+            tracing::error!(%error, "the journal can't be written");
         }
     }
-}
-
-/// Bytes of batches in all streams. Reads the beginning of every row.
-pub(super) async fn kept_bytes(conn: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
-    let row = sqlx::query("SELECT coalesce(sum(length(bytes)), 0) FROM batches").fetch_one(conn).await?;
-    Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
 }
 
 fn take_waiting(appends: &mut mpsc::Receiver<Append>, group: &mut Vec<Append>) {

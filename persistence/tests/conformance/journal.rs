@@ -183,6 +183,44 @@ pub async fn trimming_many_leaves_the_rest<B: Backend>() {
     assert_eq!(storage.journal.kept_bytes(), appended[384..].iter().map(|batch| batch.bytes.len() as u64).sum::<u64>());
 }
 
+pub async fn what_is_trimmed_stays_so<B: Backend>() {
+    let backend = B::fresh().await;
+    let storage = backend.ports();
+    // Two that take turns, as if they lay beside each other.
+    let (mut stream, mut other) = (Stream::new(&storage, 0), Stream::new(&storage, 1));
+    let (mut appended, mut others) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        appended.extend(plain(&stream.grow(1).await));
+        others.extend(plain(&other.grow(1).await));
+    }
+    storage.journal.trim(ShardId(0), appended[79].id).await.expect("trimmed");
+    storage.journal.trim(ShardId(1), others[9].id).await.expect("trimmed");
+    let kept = storage.journal.kept_bytes();
+    drop(storage);
+    let backend = backend.restarted().await;
+    let storage = backend.ports();
+    assert_eq!((all(&storage, ShardId(0)).await, all(&storage, ShardId(1)).await), (appended[80..].to_vec(), others[10..].to_vec()));
+    assert_eq!(storage.journal.kept_bytes(), kept);
+    stream.storage = storage.clone();
+    stream.grow(1).await;
+    storage.journal.trim(ShardId(1), others[98].id).await.expect("trimmed");
+    assert_eq!((all(&storage, ShardId(0)).await.len(), all(&storage, ShardId(1)).await), (21, others[99..].to_vec()));
+}
+
+pub async fn an_emptied_stream_begins_anew<B: Backend>() {
+    let backend = B::fresh().await;
+    let storage = backend.ports();
+    let appended = plain(&Stream::new(&storage, 0).grow(5).await);
+    Stream::new(&storage, 1).grow(1).await;
+    storage.journal.trim(ShardId(0), appended[1].id).await.expect("trimmed");
+    storage.journal.set_aside(ShardId(0), appended[2].id).await.expect("moved");
+    assert!(all(&storage, ShardId(0)).await.is_empty());
+    storage.journal.extend(ShardId(0), Digest::default(), appended.clone()).await.expect("from the first on");
+    drop(storage);
+    let backend = backend.restarted().await;
+    assert_eq!(all(&backend.ports(), ShardId(0)).await, appended);
+}
+
 pub async fn extending_is_all_or_nothing<B: Backend>() {
     let backend = B::fresh().await;
     let storage = backend.ports();

@@ -55,7 +55,7 @@ macro_rules! conformance {
         $crate::conformance!($backend, journal: appends_come_back_in_order, the_first_follows_nothing, a_stale_predecessor_is_refused,
             a_retry_of_the_last_batch_succeeds, a_retry_of_an_older_batch_does_not, ids_only_grow, a_new_epoch_follows_the_old,
             one_mismatch_fails_nobody_else, a_second_writer_cannot_fork, pages_end_after_their_bytes, trimming_keeps_the_last,
-            trimming_many_leaves_the_rest, extending_is_all_or_nothing, an_empty_stream_can_be_extended, set_aside_batches_leave_the_stream,
+            trimming_many_leaves_the_rest, what_is_trimmed_stays_so, an_emptied_stream_begins_anew, extending_is_all_or_nothing, an_empty_stream_can_be_extended, set_aside_batches_leave_the_stream,
             kept_bytes_are_counted, a_restart_keeps_everything);
     };
     (@snapshots $backend:ident) => {
