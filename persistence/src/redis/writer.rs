@@ -1,19 +1,19 @@
-//! The journal's one writer: a task with a connection of its own.
+//! The journal's one writer: a task with connections of its own.
 //!
 //! Whatever waits (appends of all shards above all) goes to Redis in one round trip; what comes
 //! meanwhile is the next. Each command is atomic by itself, so one shard's refusal is nobody
-//! else's. A round without an answer is of unknown fate, all of it.
+//! else's. What a server does not answer is of unknown fate, all of it.
 
 use super::{
     fault::Fault,
     keys::{Prefix, entry_id},
-    link::{Dialler, is_demoted, send_with_scripts},
+    link::Endpoint,
     scripts::{Script, Scripts},
 };
 use futures_util::FutureExt as _;
 use gavel_domain::{ids::ShardId, shard::batch::BatchId};
 use gavel_engine::ports::format::{Digest, Sealed};
-use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection, cmd};
+use redis::{Cmd, Pipeline, Value, cmd};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -108,10 +108,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn spawn(dialler: Dialler, scripts: Scripts, prefix: Prefix) -> Self {
+    /// `endpoint` is the task's alone.
+    pub(super) fn spawn(endpoint: Endpoint, scripts: Scripts, prefix: Prefix) -> Self {
         let (writes, queue) = mpsc::channel(WRITES_WAITING);
-        let (runtime, patience) = (dialler.runtime.clone(), dialler.response_timeout);
-        runtime.spawn(Task { dialler, scripts, prefix, conn: None }.run(queue));
+        let (runtime, patience) = (endpoint.pace().runtime.clone(), endpoint.pace().response_timeout);
+        runtime.spawn(Task { endpoint, scripts, prefix }.run(queue));
         Self { writes, patience }
     }
 
@@ -132,15 +133,13 @@ impl Writer {
 }
 
 struct Task {
-    dialler: Dialler,
+    endpoint: Endpoint,
     scripts: Scripts,
     prefix: Prefix,
-    /// None after it was lost: the next round makes another.
-    conn: Option<MultiplexedConnection>,
 }
 
 impl Task {
-    async fn run(mut self, mut queue: mpsc::Receiver<Queued>) {
+    async fn run(self, mut queue: mpsc::Receiver<Queued>) {
         while let Some(first) = queue.recv().await {
             let mut bytes = 0;
             let mut round = Vec::new();
@@ -161,44 +160,18 @@ impl Task {
         }
     }
 
-    async fn send(&mut self, round: Vec<Queued>) {
-        match self.answers(&round).await {
-            Ok(answers) => {
-                for (queued, answer) in round.into_iter().zip(answers) {
-                    let answer = match answer {
-                        Value::ServerError(error) => Err(Fault::of_server(&error)),
-                        answer => Ok(answer),
-                    };
-                    // Whoever asked may have gone; what was written stays.
-                    drop(queued.done.send(answer));
-                }
-            }
-            Err(fault) => {
-                for queued in round {
-                    drop(queued.done.send(Err(fault.clone())));
-                }
-            }
-        }
-    }
-
-    /// As many answers as there are writes.
-    async fn answers(&mut self, round: &[Queued]) -> Result<Vec<Value>, Fault> {
-        // Taken out: it comes back only with all answers. A late answer is never anybody else's.
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
-            None => self.dialler.connect().await.map_err(|e| Fault::Refused(format!("no connection: {e}")))?,
-        };
+    async fn send(&self, round: Vec<Queued>) {
         let mut pipeline = Pipeline::with_capacity(round.len());
-        for queued in round {
+        for queued in &round {
             pipeline.add_command(queued.write.command(&self.prefix, &self.scripts));
         }
-        let answers = send_with_scripts(&mut conn, &pipeline).await.map_err(|e| Fault::of_silence(&e))?;
-        if answers.len() != round.len() {
-            return Err(Fault::Unknown(format!("{} answers to {} commands", answers.len(), round.len())));
+        for (queued, outcome) in round.into_iter().zip(self.endpoint.send(&pipeline).await) {
+            let outcome = match outcome {
+                Ok(Value::ServerError(error)) => Err(Fault::of_server(&error)),
+                outcome => outcome,
+            };
+            // Whoever asked may have gone; what was written stays.
+            drop(queued.done.send(outcome));
         }
-        // Who takes no writes is not the master any more: the next round asks for it.
-        let demoted = answers.iter().any(is_demoted);
-        self.conn = Some(conn).filter(|_| !demoted);
-        Ok(answers)
     }
 }
