@@ -5,6 +5,7 @@
 pub mod conformance;
 
 use conformance::{Backend, Stream};
+use futures_util::future::{Either, join_all, select};
 use gavel_domain::ids::ShardId;
 use gavel_engine::ports::{
     Storage,
@@ -125,7 +126,7 @@ impl Node {
     /// A batch of every shard, all at once.
     async fn append_to_all(&self, streams: &mut [Stream]) -> Vec<Result<(), AppendError>> {
         let batches: Vec<_> = streams.iter_mut().map(Stream::batch).collect();
-        futures_util::future::join_all(batches.iter().map(|batch| self.append(batch))).await
+        join_all(batches.iter().map(|batch| self.append(batch))).await
     }
 }
 
@@ -170,6 +171,29 @@ async fn a_lost_master_is_the_loss_of_its_shards_only() {
 }
 
 #[tokio::test]
+async fn a_silent_master_keeps_nobody_elses_writes_waiting() {
+    let node = Node::open().await;
+    let mut streams: Vec<Stream> = (0..SHARDS).map(|shard| Stream::new(&node.ports, shard)).collect();
+    node.append_to_all(&mut streams).await.into_iter().for_each(|outcome| outcome.expect("appended"));
+    let silent = node.owner(0);
+    let mut first = streams.remove(0);
+    streams.retain(|stream| node.owner(stream.shard.0) != silent);
+    assert!(!streams.is_empty(), "shards are on all masters");
+    node.cluster.masters[silent].pause();
+    let (batch, next) = (first.batch(), first.batch());
+    let waiting = std::pin::pin!(node.append(&batch));
+    let others = async {
+        for _ in 0..3 {
+            node.append_to_all(&mut streams).await.into_iter().for_each(|outcome| outcome.expect("nobody else is concerned"));
+        }
+    };
+    let Either::Right(((), waiting)) = select(waiting, std::pin::pin!(others)).await else { panic!("the others wait for the silent one") };
+    node.cluster.masters[silent].resume();
+    waiting.await.expect("it answers after all");
+    node.append(&next).await.expect("appended");
+}
+
+#[tokio::test]
 async fn a_slot_that_moves_is_followed() {
     let node = Node::open().await;
     let mut stream = Stream::new(&node.ports, 0);
@@ -210,6 +234,20 @@ async fn every_master_must_be_fit() {
     let warnings = RedisStorage::open(options(&node.cluster.url(), "faults")).await.expect("let in").warnings;
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[1].contains("maxmemory-policy is allkeys-lru") && warnings[1].contains(&master.addr().to_string()), "{warnings:?}");
+}
+
+#[tokio::test]
+async fn a_password_is_every_nodes() {
+    let node = Node::open().await;
+    for master in &node.cluster.masters {
+        assert_eq!(master.command("CONFIG SET requirepass correct-horse"), "+OK");
+    }
+    let with = |password: &str| node.cluster.url().replace("://", &format!("://:{password}@"));
+    RedisStorage::open(options(&with("correct-horse"), "faults")).await.expect("opens");
+    for url in [with("wrong-horse"), node.cluster.url()] {
+        let error = refusal(options(&url, "faults")).await;
+        assert!(matches!(error, OpenError::Credentials { .. }) && !format!("{error} {error:?}").contains("horse"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -76,10 +76,11 @@ impl RedisCluster {
         self.masters.iter().chain(&self.replicas)
     }
 
-    /// As Gavel wants it: of the first masters, at most two.
+    /// As Gavel wants it: two of the masters and, where there are some, one of the replicas.
     #[must_use]
     pub fn url(&self) -> String {
-        let seeds: Vec<String> = self.masters.iter().take(2).map(|node| node.addr().to_string()).collect();
+        let some = self.masters.iter().take(2).chain(self.replicas.last());
+        let seeds: Vec<String> = some.map(|node| node.addr().to_string()).collect();
         format!("redis+cluster://{}", seeds.join(","))
     }
 

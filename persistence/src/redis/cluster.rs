@@ -6,7 +6,7 @@ use super::{
     fault::{Fault, words},
     line::{Line, Pace, Target, with},
     sentinel::client,
-    slots::{Map, Node, Redirect, slot_of},
+    slots::{Map, Node, Redirect, slot_of, slot_of_key},
 };
 use futures_util::future::{join_all, select_ok};
 use parking_lot::Mutex;
@@ -42,11 +42,11 @@ struct Shared {
 
 #[derive(Default)]
 struct Known {
-    /// None: to be asked (again) before anything is sent.
+    /// As it was heard last.
     map: Option<Arc<Map>>,
+    /// To be asked anew before anything is sent.
+    stale: bool,
     lines: HashMap<Node, Line>,
-    /// Masters of the last map: they are asked too, for the seeds may be gone by then.
-    seen: Vec<Node>,
 }
 
 /// Why nobody knows who has which slots.
@@ -131,13 +131,18 @@ impl Cluster {
     /// Gives all connections up, and what is known of the slots.
     pub(super) fn hang_up(&self) {
         let mut known = self.shared.known.lock();
-        known.map = None;
+        known.stale = true;
         known.lines.clear();
+    }
+
+    /// Who has a key, as was heard last.
+    pub(super) fn node_of(&self, key: &str) -> Option<Node> {
+        self.shared.known.lock().map.as_ref()?.owner(slot_of_key(key.as_bytes())).cloned()
     }
 
     /// Before the next round somebody is asked who has which slots.
     fn ask_anew(&self) {
-        self.shared.known.lock().map = None;
+        self.shared.known.lock().stale = true;
     }
 
     /// What an outcome says of the slots; where the command is to be repeated, how.
@@ -220,7 +225,10 @@ impl Cluster {
     }
 
     async fn map(&self) -> Result<Arc<Map>, Trouble> {
-        let known = || self.shared.known.lock().map.clone();
+        let known = || {
+            let known = self.shared.known.lock();
+            known.map.clone().filter(|_| !known.stale)
+        };
         if let Some(map) = known() {
             return Ok(map);
         }
@@ -232,8 +240,7 @@ impl Cluster {
         let mut known = self.shared.known.lock();
         let wanted = |node: &Node| self.nodes.seeds.contains(node) || map.masters().contains(node);
         known.lines.retain(|node, _| wanted(node));
-        known.seen = map.masters().to_vec();
-        known.map = Some(Arc::clone(&map));
+        (known.map, known.stale) = (Some(Arc::clone(&map)), false);
         Ok(map)
     }
 
@@ -242,11 +249,13 @@ impl Cluster {
         let (connected, seen): (Vec<(Node, Line)>, Vec<Node>) = {
             let known = self.shared.known.lock();
             let connected = known.lines.iter().filter(|(_, line)| line.is_connected());
-            (connected.map(|(node, line)| (node.clone(), line.clone())).collect(), known.seen.clone())
+            let seen = known.map.as_ref().map_or_else(Vec::new, |map| map.masters().to_vec());
+            (connected.map(|(node, line)| (node.clone(), line.clone())).collect(), seen)
         };
         if let Ok(map) = first_of(connected).await {
             return Ok(map);
         }
+        // The seeds may be gone by now.
         let mut all: Vec<Node> = [&self.nodes.seeds[..], &seen].concat();
         all.sort_unstable();
         all.dedup();

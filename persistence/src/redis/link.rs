@@ -5,6 +5,7 @@ use super::{
     fault::Fault,
     line::{Line, Pace},
     scripts::Scripts,
+    slots::Node,
 };
 use redis::{FromRedisValue, Pipeline, Value};
 use std::time::Instant;
@@ -31,6 +32,14 @@ impl Endpoint {
         match self {
             Self::Server(line) => line.pace(),
             Self::Cluster(cluster) => cluster.pace(),
+        }
+    }
+
+    /// Which node of a cluster has a key, as was heard last; none of a single server.
+    pub(super) fn node_of(&self, key: &str) -> Option<Node> {
+        match self {
+            Self::Server(_) => None,
+            Self::Cluster(cluster) => cluster.node_of(key),
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) fn slot_of(command: &Cmd) -> Option<u16> {
 }
 
 /// Only what is between the first braces counts, where there is something.
-fn slot_of_key(key: &[u8]) -> u16 {
+pub(super) fn slot_of_key(key: &[u8]) -> u16 {
     let inside = || {
         let start = key.iter().position(|byte| *byte == b'{')? + 1;
         let length = key[start..].iter().position(|byte| *byte == b'}')?;
