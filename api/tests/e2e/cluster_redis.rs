@@ -36,6 +36,11 @@ async fn stage(cluster: &RedisCluster, postgres: &Postgres, rng: &mut Rng) -> (S
 #[track_caller]
 fn replaced(cluster: &mut RedisCluster, master: usize) {
     cluster.masters[master].kill9();
+    promoted(cluster, master);
+}
+
+#[track_caller]
+fn promoted(cluster: &RedisCluster, master: usize) {
     let role = || cluster.replicas[master].answer("ROLE").first().is_some_and(|role| role == "master");
     until_within(PROMOTION, "the replica to be promoted", || role().then_some(()));
 }
@@ -54,6 +59,30 @@ async fn masters_that_are_killed_are_followed_by_their_replicas() {
     }
     let history = verified(load, &server, &postgres).await;
     // The addresses that it was given are partly of the dead.
+    server.restart();
+    in_tables(&history, &server, &postgres);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_falls_silent_is_followed_by_its_replica_and_heard_no_more() {
+    let mut rng = Rng::seeded("a_master_that_falls_silent_is_followed_by_its_replica_and_heard_no_more");
+    let (cluster, postgres) = (RedisCluster::with_replicas(3), Postgres::start());
+    let mut server = on_cluster(&cluster, &postgres).env("GAVEL__REDIS__BULK_TIMEOUT_MS", 2000).start();
+    let load = Load::start(&server, LOTS, BIDDERS, &mut rng).await;
+    load.goes_on(SOME);
+    let master = cluster.owner_of(&key(1));
+    let told = load.unavailable();
+    cluster.masters[master].pause();
+    promoted(&cluster, master);
+    load.goes_on(SOME);
+    assert!(load.unavailable() > told, "bids were `unavailable` meanwhile");
+    // It takes itself for the master until it hears of the other one, and has what was sent to it meanwhile.
+    cluster.masters[master].resume();
+    load.goes_on(SOME);
+    let demoted = || cluster.masters[master].answer("ROLE").first().is_some_and(|role| role == "slave");
+    until_within(PROMOTION, "the old master to follow the new one", || demoted().then_some(()));
+    load.goes_on(SOME);
+    let history = verified(load, &server, &postgres).await;
     server.restart();
     in_tables(&history, &server, &postgres);
 }
