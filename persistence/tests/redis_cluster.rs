@@ -251,6 +251,22 @@ async fn a_password_is_every_nodes() {
 }
 
 #[tokio::test]
+async fn every_node_is_spoken_to_in_tls() {
+    let cluster = tokio::task::spawn_blocking(|| RedisCluster::tls_of_masters(3)).await.expect("a cluster");
+    let error = refusal(options(&cluster.url(), "faults")).await;
+    assert!(matches!(&error, OpenError::Tls { reason, .. } if reason.contains("certificate")), "{error}");
+    let error = refusal(options(&cluster.url().replace("rediss", "redis"), "faults")).await;
+    assert!(error.to_string().contains("use rediss+cluster://"), "{error}");
+    let trusted = std::fs::read(cluster.masters[0].dir().join("cert.pem")).expect("its certificate");
+    let trusting = RedisOptions { root_certificates: Some(trusted), ..options(&cluster.url(), "faults") };
+    let tables = Aside::new().await;
+    let ports = RedisStorage::open(trusting).await.expect("opens").storage.ports(tables.tables());
+    for shard in 0..SHARDS {
+        ports.journal.append(Stream::new(&ports, shard).batch()).await.expect("appended");
+    }
+}
+
+#[tokio::test]
 async fn addresses_of_something_else_are_named() {
     let mut node = Node::open().await;
     let plain = refusal(options(&node.cluster.masters[1].url(), "faults")).await.to_string();

@@ -12,6 +12,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Lines of `redis.conf`.
+const CERTIFICATE: &str = "tls-cert-file cert.pem\ntls-key-file key.pem\ntls-ca-cert-file cert.pem\ntls-auth-clients no\n";
+
 /// A Redis of one's own. Stops, kills and the like are [`Server`]'s.
 pub struct Redis {
     server: Server,
@@ -54,8 +57,8 @@ impl Redis {
     }
 
     /// A node for a cluster, with lines of `redis.conf`.
-    pub(crate) fn node(lines: &[String]) -> Self {
-        let server = Server::start(Config { lines: lines.to_vec(), mode: Mode::ClusterNode }, |_| {});
+    pub(crate) fn node(lines: &[String], fill: impl FnOnce(&Path)) -> Self {
+        let server = Server::start(Config { lines: lines.to_vec(), mode: Mode::ClusterNode }, fill);
         Self { server, tls: false, credentials: String::new() }
     }
 
@@ -144,16 +147,16 @@ impl Kind for Config {
     }
 
     fn prepare(&self, dir: &Path, port: u16) -> Vec<OsString> {
-        let listen = if self.mode == Mode::Tls {
-            format!(
-                "port 0\ntls-port {port}\ntls-cert-file cert.pem\ntls-key-file key.pem\ntls-ca-cert-file cert.pem\ntls-auth-clients no\n"
-            )
-        } else {
-            format!("port {port}\n")
-        };
         let listen = match self.mode {
-            Mode::ClusterNode => format!("{listen}cluster-enabled yes\ncluster-port {}\n", bus_port(dir)),
-            _ => listen,
+            Mode::Tls => format!("port 0\ntls-port {port}\n{CERTIFICATE}"),
+            Mode::ClusterNode => {
+                // Beside the plain port, where there is a certificate.
+                let tls = dir.join("cert.pem").exists();
+                let tls =
+                    if tls { format!("tls-port {}\ntls-cluster yes\n{CERTIFICATE}", kept_port(dir, "tls-port")) } else { String::new() };
+                format!("port {port}\ncluster-enabled yes\ncluster-port {}\n{tls}", kept_port(dir, "cluster-port"))
+            }
+            Mode::Plain | Mode::Sentinel => format!("port {port}\n"),
         };
         let file = format!("bind 127.0.0.1\n{listen}dir {}\n{}\n", dir.display(), self.lines.join("\n"));
         if self.mode == Mode::Sentinel {
@@ -177,10 +180,10 @@ impl Kind for Config {
     }
 }
 
-/// Where the nodes of a cluster talk to each other: who has met others keeps its port.
-fn bus_port(dir: &Path) -> u16 {
+/// A further port of a cluster's node: who has met others keeps it.
+fn kept_port(dir: &Path, name: &str) -> u16 {
     let has_met = std::fs::read_to_string(dir.join("nodes.conf")).is_ok_and(|nodes| nodes.lines().count() > 2);
     let before = std::fs::read_to_string(dir.join("redis.conf")).unwrap_or_default();
-    let port = before.lines().find_map(|line| line.strip_prefix("cluster-port ")?.parse().ok());
+    let port = before.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
     port.filter(|_| has_met).unwrap_or_else(free_port)
 }

@@ -1,7 +1,10 @@
 //! A Redis Cluster.
 
-use crate::Redis;
-use std::time::{Duration, Instant};
+use crate::{Redis, certificate::make_certificate, process::temporary_dir};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// Gives up on nodes that do not agree after this.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -14,6 +17,7 @@ pub struct RedisCluster {
     pub masters: Vec<Redis>,
     /// Of each master in the same order.
     pub replicas: Vec<Redis>,
+    tls: bool,
 }
 
 impl RedisCluster {
@@ -23,7 +27,16 @@ impl RedisCluster {
     /// They do not come together within a minute.
     #[must_use]
     pub fn of_masters(count: usize) -> Self {
-        Self::with(count, false, &["cluster-node-timeout 60000"])
+        Self::with(count, false, false, &["cluster-node-timeout 60000"])
+    }
+
+    /// The same; clients and nodes speak TLS, with a certificate made for them (`cert.pem` in a node's directory).
+    ///
+    /// # Panics
+    /// They do not come together within a minute.
+    #[must_use]
+    pub fn tls_of_masters(count: usize) -> Self {
+        Self::with(count, false, true, &["cluster-node-timeout 60000"])
     }
 
     /// So many masters with a replica each, which is promoted about two seconds after its master is gone, whatever it lacks.
@@ -32,15 +45,26 @@ impl RedisCluster {
     /// They do not come together within a minute.
     #[must_use]
     pub fn with_replicas(count: usize) -> Self {
-        Self::with(count, true, &["cluster-node-timeout 1500", "cluster-replica-validity-factor 0", "repl-diskless-sync-delay 0"])
+        Self::with(count, true, false, &["cluster-node-timeout 1500", "cluster-replica-validity-factor 0", "repl-diskless-sync-delay 0"])
     }
 
-    fn with(count: usize, replicated: bool, lines: &[&str]) -> Self {
+    fn with(count: usize, replicated: bool, tls: bool, lines: &[&str]) -> Self {
         let own = ["appendonly yes", "appendfsync always", "maxmemory-policy noeviction", "cluster-announce-ip 127.0.0.1"];
         let lines: Vec<String> = own.iter().chain(lines).map(ToString::to_string).collect();
-        let start = |count: usize| (0..count).map(|_| Redis::node(&lines)).collect::<Vec<_>>();
+        let certificate = tls.then(|| {
+            let dir = temporary_dir();
+            make_certificate(dir.path());
+            dir
+        });
+        let fill = |dir: &Path| {
+            let Some(from) = &certificate else { return };
+            for name in ["cert.pem", "key.pem"] {
+                std::fs::copy(from.path().join(name), dir.join(name)).expect("copied");
+            }
+        };
+        let start = |count: usize| (0..count).map(|_| Redis::node(&lines, fill)).collect::<Vec<_>>();
         let (masters, replicas) = (start(count), start(if replicated { count } else { 0 }));
-        let cluster = Self { masters, replicas };
+        let cluster = Self { masters, replicas, tls };
         let share = SLOTS.div_ceil(u32::try_from(count).expect("a few"));
         for (number, master) in (0..).zip(&cluster.masters) {
             let last = (share * (number + 1) - 1).min(SLOTS - 1);
@@ -48,7 +72,8 @@ impl RedisCluster {
             ok(master, &format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1));
         }
         for node in cluster.nodes().skip(1) {
-            ok(node, &format!("CLUSTER MEET 127.0.0.1 {} {}", cluster.masters[0].addr().port(), bus_port(&cluster.masters[0])));
+            let first = &cluster.masters[0];
+            ok(node, &format!("CLUSTER MEET 127.0.0.1 {} {}", first.addr().port(), setting(first, "cluster-port")));
         }
         let all = cluster.nodes().count();
         let met = |node: &Redis| info(node, "CLUSTER INFO", "cluster_known_nodes") == all.to_string();
@@ -80,8 +105,9 @@ impl RedisCluster {
     #[must_use]
     pub fn url(&self) -> String {
         let some = self.masters.iter().take(2).chain(self.replicas.last());
-        let seeds: Vec<String> = some.map(|node| node.addr().to_string()).collect();
-        format!("redis+cluster://{}", seeds.join(","))
+        let tls_port = |node: &Redis| format!("127.0.0.1:{}", setting(node, "tls-port"));
+        let seeds: Vec<String> = some.map(|node| if self.tls { tls_port(node) } else { node.addr().to_string() }).collect();
+        format!("redis{}+cluster://{}", if self.tls { "s" } else { "" }, seeds.join(","))
     }
 
     /// Which of the masters as it was made has the slot of a key.
@@ -170,8 +196,8 @@ fn info(node: &Redis, command: &str, name: &str) -> String {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().to_owned()
 }
 
-fn bus_port(node: &Redis) -> String {
-    node.answer("CONFIG GET cluster-port").remove(1)
+fn setting(node: &Redis, name: &str) -> String {
+    node.answer(&format!("CONFIG GET {name}")).remove(1)
 }
 
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {

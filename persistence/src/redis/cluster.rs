@@ -112,7 +112,7 @@ impl Cluster {
         outcomes.into_values().map(|(outcome, _)| outcome).collect()
     }
 
-    /// Sends a transaction over keys of one slot; all of it is done, or nothing.
+    /// Sends a transaction over keys of one slot, which may be repeated; all of it is done, or nothing.
     pub(super) async fn transaction<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, Fault> {
         let mut outcome = Err(Fault::Refused("it has no commands".into()));
         for _ in 0..2 {

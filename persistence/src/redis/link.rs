@@ -66,7 +66,7 @@ impl Endpoint {
         }
     }
 
-    /// Sends a transaction over keys of one slot; all of it is done, or nothing.
+    /// Sends a transaction over keys of one slot, which may be repeated; all of it is done, or nothing.
     pub(super) async fn transaction<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, Fault> {
         match self {
             Self::Server(line) => line.transaction(commands).await,
