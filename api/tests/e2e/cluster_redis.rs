@@ -67,9 +67,7 @@ async fn masters_that_are_killed_are_followed_by_their_replicas() {
 async fn a_master_that_falls_silent_is_followed_by_its_replica_and_heard_no_more() {
     let mut rng = Rng::seeded("a_master_that_falls_silent_is_followed_by_its_replica_and_heard_no_more");
     let (cluster, postgres) = (RedisCluster::with_replicas(3), Postgres::start());
-    let mut server = on_cluster(&cluster, &postgres).env("GAVEL__REDIS__BULK_TIMEOUT_MS", 2000).start();
-    let load = Load::start(&server, LOTS, BIDDERS, &mut rng).await;
-    load.goes_on(SOME);
+    let (mut server, load) = stage(&cluster, &postgres, &mut rng).await;
     let master = cluster.owner_of(&key(1));
     let told = load.unavailable();
     cluster.masters[master].pause();

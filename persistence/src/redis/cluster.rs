@@ -8,13 +8,19 @@ use super::{
     sentinel::client,
     slots::{Map, Node, Redirect, slot_of, slot_of_key},
 };
-use futures_util::future::{join_all, select_ok};
+use futures_util::future::{Either, join_all, select, select_ok};
 use parking_lot::Mutex;
 use redis::{Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, Pipeline, RedisError, ServerError, Value};
 use std::{
     collections::{BTreeMap, HashMap},
+    pin::pin,
     sync::Arc,
+    time::Duration,
 };
+use tokio::time::timeout;
+
+/// After which a node that does not answer is no reason to wait any longer for what others know.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How nodes are reached.
 pub(super) struct Nodes {
@@ -183,7 +189,7 @@ impl Cluster {
         let sent = of_nodes.into_iter().map(async |((node, asking), numbers)| {
             let pipeline = with(Pipeline::with_capacity(numbers.len()), numbers.iter().map(|number| commands[*number]));
             let answers = match self.line(&node) {
-                Ok(line) => line.send(&pipeline, asking).await.map_err(|fault| fault.at(&node)),
+                Ok(line) => self.answers(&node, &line, &pipeline, asking).await.map_err(|fault| fault.at(&node)),
                 Err(trouble) => Err(Fault::Refused(trouble.to_string())),
             };
             (node, numbers, answers)
@@ -196,6 +202,32 @@ impl Cluster {
             outcomes.extend(numbers.into_iter().zip(each.into_iter().map(|outcome| (outcome, Some(node.clone())))));
         }
         outcomes
+    }
+
+    /// A node that is silent may be waited for long; not once another one has its slots.
+    async fn answers(&self, node: &Node, line: &Line, commands: &Pipeline, asking: bool) -> Result<Vec<Value>, Fault> {
+        if asking {
+            // A slot is on its way there, which may be its first.
+            return line.send(commands, asking).await;
+        }
+        match select(pin!(line.send(commands, asking)), pin!(self.replaced(node))).await {
+            Either::Left((answers, _)) => answers,
+            Either::Right(((), _)) => {
+                self.shared.known.lock().lines.remove(node);
+                Err(Fault::Unknown("silent, and not a master any more".into()))
+            }
+        }
+    }
+
+    /// Ends once a node that has had its time is not a master any more.
+    async fn replaced(&self, node: &Node) {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            self.ask_anew();
+            if self.map().await.is_ok_and(|map| !map.masters().contains(node)) {
+                return;
+            }
+        }
     }
 
     async fn line_of(&self, commands: &Pipeline) -> Result<(Node, Line), Fault> {
@@ -252,7 +284,7 @@ impl Cluster {
             let seen = known.map.as_ref().map_or_else(Vec::new, |map| map.masters().to_vec());
             (connected.map(|(node, line)| (node.clone(), line.clone())).collect(), seen)
         };
-        if let Ok(map) = first_of(connected).await {
+        if let Ok(Ok(map)) = timeout(LOOK_AGAIN, first_of(connected)).await {
             return Ok(map);
         }
         // The seeds may be gone by now.
