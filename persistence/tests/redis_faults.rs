@@ -446,7 +446,7 @@ async fn passwords_are_checked_and_never_told() {
         assert!(error.to_string().contains(&server.addr().to_string()) && !format!("{error} {error:?}").contains("horse"), "{error}");
     }
     assert!(!format!("{:?}", options(&server.url())).contains("horse"));
-    assert_eq!(Address::try_from("not a url").map(|address| address.to_string()), Err(BadAddress));
+    assert_eq!(Address::try_from("not a url").map(|address| address.to_string()), Err(BadAddress::Form));
 }
 
 #[tokio::test]

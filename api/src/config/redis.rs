@@ -63,6 +63,11 @@ impl Redis {
             let reason = "Sentinels promote replicas that may lack what was acknowledged: they go with redis.durability = \"relaxed\"";
             return Err((&["redis", "url"], reason.into()));
         }
+        if self.url.is_cluster() && self.durability == Durability::Strict {
+            let reason =
+                "a Redis Cluster promotes replicas that may lack what was acknowledged: it goes with redis.durability = \"relaxed\"";
+            return Err((&["redis", "url"], reason.into()));
+        }
         if self.ca_file.is_some() && !self.url.is_tls() {
             return Err((&["redis", "ca_file"], "goes with a redis.url that begins with rediss only".into()));
         }
@@ -80,8 +85,7 @@ pub(super) fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Erro
 
 fn address<'de, D: Deserializer<'de>>(from: D) -> Result<Address, D::Error> {
     let text = text(from)?;
-    let wanted = "expected redis://host:port or rediss://host:port, with user, password and database where they are needed";
-    Address::try_from(text.as_str()).map_err(|_| D::Error::custom(format!("{wanted}, got {:?}", masked(&text))))
+    Address::try_from(text.as_str()).map_err(|wrong| D::Error::custom(format!("{wrong}, got {:?}", masked(&text))))
 }
 
 fn show_address<S: Serializer>(address: &Address, to: S) -> Result<S::Ok, S::Error> {

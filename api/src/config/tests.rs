@@ -186,6 +186,10 @@ fn a_redis_is_told_wrong_by_line_key_and_reason() {
     refused_file("[redis]\nca_file = \"ca.pem\"", &["g.toml:2:11", "redis.ca_file: goes with", "rediss"]);
     let sentinel = "[redis]\nurl = \"redis+sentinel://h:1,i:2/main\"";
     refused_file(sentinel, &["g.toml:2:7", "redis.url: Sentinels promote replicas", "\"relaxed\""]);
+    let cluster = "[redis]\nurl = \"redis+cluster://h:1,i:2\"";
+    refused_file(cluster, &["g.toml:2:7", "redis.url: a Redis Cluster promotes replicas", "\"relaxed\""]);
+    let numbered = "[redis]\nurl = \"redis+cluster://h:1,i:2/3\"";
+    refused_file(numbered, &["g.toml:2:7", "redis.url: a Redis Cluster has no numbered databases", "\"redis+cluster://h:1,i:2/3\""]);
     load(Some(&format!("{sentinel}\ndurability = \"relaxed\"")), &[], &Overrides::default()).unwrap();
     refused_env("GAVEL__REDIS__URL", "redis://h:port", &["redis.url", "\"redis://h:port\""]);
     let settings = load(Some("journal.store = \"redis\"\nredis.url = \"rediss://h:1/2\""), &[], &Overrides::default()).unwrap();

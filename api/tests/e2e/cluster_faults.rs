@@ -19,11 +19,11 @@ const SOME: u64 = 200;
 const CATCHING_UP: Duration = Duration::from_secs(60);
 
 /// How often each fault is done.
-fn rounds(usual: u32) -> u32 {
+pub(crate) fn rounds(usual: u32) -> u32 {
     std::env::var("GAVEL_FAULT_ROUNDS").ok().map_or(usual, |text| text.parse().expect("GAVEL_FAULT_ROUNDS is a number"))
 }
 
-fn on(redis: &str, postgres: &Postgres) -> Setup {
+pub(crate) fn on(redis: &str, postgres: &Postgres) -> Setup {
     let setup = Setup::new().in_redis(redis).in_postgres(postgres.url()).env("GAVEL__LIMITS__REQUESTS_PER_SECOND", 0);
     setup.env("GAVEL__REDIS__REQUEST_TIMEOUT_MS", 1000).env("GAVEL__POSTGRES__CONNECT_TIMEOUT_MS", 1000)
 }
@@ -68,7 +68,7 @@ fn rows(postgres: &Postgres) -> BTreeMap<(String, u64), Row> {
 }
 
 /// Ends the load and compares: clients with the server, both with PostgreSQL, lots with their bids.
-async fn verified(load: Load, server: &Server, postgres: &Postgres) -> History {
+pub(crate) async fn verified(load: Load, server: &Server, postgres: &Postgres) -> History {
     let history = load.verified(server).await;
     ready_again(server);
     tables_follow(server);
@@ -77,7 +77,7 @@ async fn verified(load: Load, server: &Server, postgres: &Postgres) -> History {
 }
 
 #[track_caller]
-fn in_tables(history: &History, server: &Server, postgres: &Postgres) {
+pub(crate) fn in_tables(history: &History, server: &Server, postgres: &Postgres) {
     let stored = rows(postgres);
     let named = |row: &Row| (row.0.clone(), row.1.clone());
     let mut seen = std::collections::HashSet::new();

@@ -17,6 +17,7 @@ mod bincode_vectors;
 mod browser;
 mod cli;
 mod cluster_faults;
+mod cluster_redis;
 mod cluster_start;
 mod crash;
 mod data_dir;

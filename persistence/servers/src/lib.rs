@@ -1,4 +1,4 @@
-//! Private server processes for tests: Redis, PostgreSQL and PgBouncer from Debian's packages, and a
+//! Private server processes for tests: Redis (alone or as a cluster), PostgreSQL and PgBouncer from Debian's packages, and a
 //! TCP proxy that misbehaves on demand.
 //!
 //! Each server has a free port and a temporary directory of its own, is ready when its constructor
@@ -12,9 +12,11 @@ mod postgres;
 mod process;
 mod proxy;
 mod redis;
+mod redis_cluster;
 
 pub use pgbouncer::PgBouncer;
 pub use postgres::Postgres;
 pub use process::Server;
 pub use proxy::{Flow, Proxy};
 pub use redis::Redis;
+pub use redis_cluster::{Moving, RedisCluster};

@@ -2,15 +2,18 @@
 
 use crate::{
     certificate::make_certificate,
-    process::{Kind, Server},
+    process::{Kind, Server, free_port},
 };
 use std::{
     ffi::OsString,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead, BufReader, Read as _, Write as _},
     net::TcpStream,
     ops::{Deref, DerefMut},
     path::{Path, PathBuf},
 };
+
+/// Lines of `redis.conf`.
+const CERTIFICATE: &str = "tls-cert-file cert.pem\ntls-key-file key.pem\ntls-ca-cert-file cert.pem\ntls-auth-clients no\n";
 
 /// A Redis of one's own. Stops, kills and the like are [`Server`]'s.
 pub struct Redis {
@@ -53,6 +56,12 @@ impl Redis {
         Self { server, tls: false, credentials: String::new() }
     }
 
+    /// A node for a cluster, with lines of `redis.conf`.
+    pub(crate) fn node(lines: &[String], fill: impl FnOnce(&Path)) -> Self {
+        let server = Server::start(Config { lines: lines.to_vec(), mode: Mode::ClusterNode }, fill);
+        Self { server, tls: false, credentials: String::new() }
+    }
+
     /// Gives a command, its words between blanks, as whoever sits before the server might. The first line of the answer.
     ///
     /// # Panics
@@ -63,6 +72,18 @@ impl Redis {
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer).expect("it answers");
         answer.trim_end().to_owned()
+    }
+
+    /// As [`Redis::command`], all of an answer of any kind: its parts one after the other.
+    ///
+    /// # Panics
+    /// It does not answer, or wants TLS or a password first.
+    pub fn answer(&self, command: &str) -> Vec<String> {
+        let mut stream = TcpStream::connect(self.server.addr()).expect("it listens");
+        stream.write_all(format!("{command}\r\n").as_bytes()).expect("it reads");
+        let mut parts = Vec::new();
+        read_answer(&mut BufReader::new(stream), &mut parts);
+        parts
     }
 
     /// As clients want it, with the password if there is one.
@@ -86,6 +107,25 @@ impl DerefMut for Redis {
     }
 }
 
+/// One answer as Redis writes it (its protocol, version 2); an error begins with `-`.
+fn read_answer(from: &mut impl BufRead, parts: &mut Vec<String>) {
+    let mut line = String::new();
+    from.read_line(&mut line).expect("it answers");
+    let line = line.trim_end();
+    let number = || line[1..].parse::<i64>().expect("a number");
+    match line.as_bytes().first() {
+        Some(b'*') => (0..number()).for_each(|_| read_answer(from, parts)),
+        Some(b'$') => {
+            let Ok(length) = usize::try_from(number()) else { return parts.push(String::new()) };
+            let mut bytes = vec![0; length + 2];
+            from.read_exact(&mut bytes).expect("it answers");
+            parts.push(String::from_utf8_lossy(&bytes[..length]).into_owned());
+        }
+        Some(b'-') => parts.push(line.to_owned()),
+        _ => parts.push(line.get(1..).unwrap_or_default().to_owned()),
+    }
+}
+
 struct Config {
     lines: Vec<String>,
     mode: Mode,
@@ -96,6 +136,7 @@ enum Mode {
     Plain,
     Tls,
     Sentinel,
+    ClusterNode,
 }
 
 impl Kind for Config {
@@ -106,12 +147,16 @@ impl Kind for Config {
     }
 
     fn prepare(&self, dir: &Path, port: u16) -> Vec<OsString> {
-        let listen = if self.mode == Mode::Tls {
-            format!(
-                "port 0\ntls-port {port}\ntls-cert-file cert.pem\ntls-key-file key.pem\ntls-ca-cert-file cert.pem\ntls-auth-clients no\n"
-            )
-        } else {
-            format!("port {port}\n")
+        let listen = match self.mode {
+            Mode::Tls => format!("port 0\ntls-port {port}\n{CERTIFICATE}"),
+            Mode::ClusterNode => {
+                // Beside the plain port, where there is a certificate.
+                let tls = dir.join("cert.pem").exists();
+                let tls =
+                    if tls { format!("tls-port {}\ntls-cluster yes\n{CERTIFICATE}", kept_port(dir, "tls-port")) } else { String::new() };
+                format!("port {port}\ncluster-enabled yes\ncluster-port {}\n{tls}", kept_port(dir, "cluster-port"))
+            }
+            Mode::Plain | Mode::Sentinel => format!("port {port}\n"),
         };
         let file = format!("bind 127.0.0.1\n{listen}dir {}\n{}\n", dir.display(), self.lines.join("\n"));
         if self.mode == Mode::Sentinel {
@@ -133,4 +178,12 @@ impl Kind for Config {
         // Whoever must log in first may do so: it serves. While it loads it says `-LOADING`.
         Ok(answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH"))
     }
+}
+
+/// A further port of a cluster's node: who has met others keeps it.
+fn kept_port(dir: &Path, name: &str) -> u16 {
+    let has_met = std::fs::read_to_string(dir.join("nodes.conf")).is_ok_and(|nodes| nodes.lines().count() > 2);
+    let before = std::fs::read_to_string(dir.join("redis.conf")).unwrap_or_default();
+    let port = before.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    port.filter(|_| has_met).unwrap_or_else(free_port)
 }

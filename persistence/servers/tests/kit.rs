@@ -1,6 +1,6 @@
 //! The kit itself: what it starts serves, and what it is told to break breaks.
 
-use gavel_test_servers::{Flow, PgBouncer, Postgres, Proxy, Redis};
+use gavel_test_servers::{Flow, PgBouncer, Postgres, Proxy, Redis, RedisCluster};
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream as Blocking},
@@ -161,4 +161,30 @@ async fn the_proxy_does_as_it_is_told() {
     proxy.refuse(false);
     let mut again = TcpStream::connect(proxy.addr()).await.expect("it listens");
     assert_eq!(&ask(&mut again).await.expect("passed on"), b":6\r\n");
+}
+
+#[test]
+fn a_cluster_has_every_slot_and_promotes_a_replica() {
+    let mut cluster = RedisCluster::with_replicas(3);
+    let owner = cluster.owner_of("a");
+    assert_eq!(ask(cluster.masters[owner].addr(), "SET a 1"), "+OK");
+    assert!(ask(cluster.masters[(owner + 1) % 3].addr(), "GET a").starts_with("-MOVED"));
+    assert_eq!(ask(cluster.masters[owner].addr(), "WAIT 1 0"), ":1");
+    cluster.masters[owner].kill9();
+    while ask(cluster.replicas[owner].addr(), "INCR a") != ":2" {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    cluster.masters[owner].restart();
+    assert!(ask(cluster.masters[owner].addr(), "CLUSTER MYID").starts_with('$'));
+}
+
+#[test]
+fn a_slot_moves_with_its_keys() {
+    let cluster = RedisCluster::of_masters(3);
+    let (from, to) = (cluster.owner_of("a"), (cluster.owner_of("a") + 1) % 3);
+    assert_eq!(ask(cluster.masters[from].addr(), "SET a 1"), "+OK");
+    let moving = cluster.begin_move("a", to);
+    assert!(ask(cluster.masters[from].addr(), "INCR a").starts_with("-ASK"));
+    moving.finish();
+    assert_eq!((ask(cluster.masters[to].addr(), "INCR a"), cluster.owner_of("a")), (":2".to_owned(), to));
 }

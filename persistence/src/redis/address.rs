@@ -1,21 +1,33 @@
 //! Where a Redis is, and the credentials that go with it. A password is in no text that is made of it.
 
+use super::slots::Node;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
 use std::fmt;
 
 /// What stands in the place of a password.
 const MASK: &str = "********";
 
-/// `redis://[user:password@]host:port[/database]`, or
-/// `redis+sentinel://[user:password@]host:port[,host:port …]/master[/database]`, which names Sentinels and what they
-/// call the master; user and password are the master's. `rediss` in place of `redis`: with TLS.
+/// One of
+/// - `redis://[user:password@]host:port[/database]`;
+/// - `redis+sentinel://[user:password@]host:port[,host:port …]/master[/database]`, which names Sentinels and what they
+///   call the master; user and password are the master's;
+/// - `redis+cluster://[user:password@]host:port[,host:port …]`, which names some nodes of a Redis Cluster.
+///
+/// `rediss` in place of `redis`: with TLS.
 #[derive(Clone)]
 pub struct Address {
-    /// With the credentials. Of Sentinels: their master, once its host and port are known.
+    /// With the credentials. Of Sentinels and clusters: host and port are to be found out.
     info: ConnectionInfo,
-    sentinels: Option<Sentinels>,
+    kind: Kind,
     /// As given, without the password.
     shown: String,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Server,
+    Sentinels(Sentinels),
+    Cluster(Vec<Node>),
 }
 
 /// Who knows where the master is.
@@ -28,32 +40,59 @@ pub(super) struct Sentinels {
 
 /// Not a URL of a Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a Redis URL (redis://host:port, or rediss://host:port for TLS)")]
-pub struct BadAddress;
+pub enum BadAddress {
+    /// Something else altogether.
+    #[error("expected redis://host:port or rediss://host:port, with user, password and database where they are needed")]
+    Form,
+    /// Databases have numbers on a single server only.
+    #[error("a Redis Cluster has no numbered databases: expected redis+cluster://host:port[,host:port] without a path")]
+    Database,
+}
 
 impl TryFrom<&str> for Address {
     type Error = BadAddress;
 
     fn try_from(text: &str) -> Result<Self, BadAddress> {
-        let (scheme, rest) = text.split_once("://").ok_or(BadAddress)?;
-        let parsed = |text: &str| text.into_connection_info().map_err(|_| BadAddress);
-        let (info, sentinels) = match (scheme, scheme.strip_suffix("+sentinel")) {
-            ("redis" | "rediss", _) => (parsed(text)?, None),
-            (_, Some(scheme @ ("redis" | "rediss"))) => {
-                let (user, place) = rest.rsplit_once('@').map_or(("", rest), |(user, place)| (&rest[..=user.len()], place));
-                let (hosts, path) = place.split_once('/').ok_or(BadAddress)?;
+        let (scheme, rest) = text.split_once("://").ok_or(BadAddress::Form)?;
+        let (scheme, kind) = scheme.split_once('+').map_or((scheme, None), |(scheme, kind)| (scheme, Some(kind)));
+        if !matches!(scheme, "redis" | "rediss") {
+            return Err(BadAddress::Form);
+        }
+        let (user, place) = rest.rsplit_once('@').map_or(("", rest), |(user, place)| (&rest[..=user.len()], place));
+        let parsed = |text: &str| text.into_connection_info().map_err(|_| BadAddress::Form);
+        let each = |hosts: &str| hosts.split(',').map(|host| parsed(&format!("{scheme}://{host}"))).collect::<Result<Vec<_>, _>>();
+        let (info, kind) = match kind {
+            None => (parsed(text)?, Kind::Server),
+            Some("sentinel") => {
+                let (hosts, path) = place.split_once('/').ok_or(BadAddress::Form)?;
                 let (master, database) = path.split_once('/').unwrap_or((path, ""));
-                let each = hosts.split(',').map(|host| parsed(&format!("{scheme}://{host}"))).collect::<Result<Vec<_>, _>>()?;
+                let each = each(hosts)?;
                 let first = hosts.split(',').next().unwrap_or_default();
                 let info = parsed(&format!("{scheme}://{user}{first}/{database}"))?;
                 if master.is_empty() {
-                    return Err(BadAddress);
+                    return Err(BadAddress::Form);
                 }
-                (info, Some(Sentinels { each, master: master.to_owned() }))
+                (info, Kind::Sentinels(Sentinels { each, master: master.to_owned() }))
             }
-            _ => return Err(BadAddress),
+            Some("cluster") => {
+                let hosts = place.strip_suffix('/').unwrap_or(place);
+                if hosts.contains('/') {
+                    return Err(BadAddress::Database);
+                }
+                let nodes = each(hosts)?.iter().map(|info| node(info.addr())).collect::<Option<_>>().ok_or(BadAddress::Form)?;
+                let first = hosts.split(',').next().unwrap_or_default();
+                (parsed(&format!("{scheme}://{user}{first}"))?, Kind::Cluster(nodes))
+            }
+            Some(_) => return Err(BadAddress::Form),
         };
-        Ok(Self { info, sentinels, shown: masked(text) })
+        Ok(Self { info, kind, shown: masked(text) })
+    }
+}
+
+fn node(addr: &ConnectionAddr) -> Option<Node> {
+    match addr {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Some(Node { host: host.clone(), port: *port }),
+        _ => None,
     }
 }
 
@@ -80,11 +119,31 @@ impl Address {
     /// Whether Sentinels say where it is.
     #[must_use]
     pub const fn is_sentinel(&self) -> bool {
-        self.sentinels.is_some()
+        matches!(self.kind, Kind::Sentinels(_))
+    }
+
+    /// Whether it is a Redis Cluster's.
+    #[must_use]
+    pub const fn is_cluster(&self) -> bool {
+        matches!(self.kind, Kind::Cluster(_))
     }
 
     pub(super) const fn sentinels(&self) -> Option<&Sentinels> {
-        self.sentinels.as_ref()
+        if let Kind::Sentinels(sentinels) = &self.kind { Some(sentinels) } else { None }
+    }
+
+    /// Nodes of a cluster.
+    pub(super) const fn nodes(&self) -> Option<&Vec<Node>> {
+        if let Kind::Cluster(nodes) = &self.kind { Some(nodes) } else { None }
+    }
+
+    /// What follows `redis` or `rediss` in it.
+    pub(super) const fn suffix(&self) -> &'static str {
+        match self.kind {
+            Kind::Server => "",
+            Kind::Sentinels(_) => "+sentinel",
+            Kind::Cluster(_) => "+cluster",
+        }
     }
 
     pub(super) fn info(&self) -> ConnectionInfo {
@@ -93,11 +152,15 @@ impl Address {
 
     /// What people call it.
     pub(super) fn server(&self) -> String {
-        match &self.sentinels {
-            None => self.info.addr().to_string(),
-            Some(sentinels) => {
+        match &self.kind {
+            Kind::Server => self.info.addr().to_string(),
+            Kind::Sentinels(sentinels) => {
                 let each: Vec<String> = sentinels.each.iter().map(|sentinel| sentinel.addr().to_string()).collect();
                 format!("{} (master {:?} of these Sentinels)", each.join(","), sentinels.master)
+            }
+            Kind::Cluster(nodes) => {
+                let each: Vec<String> = nodes.iter().map(Node::to_string).collect();
+                format!("{} (a Redis Cluster)", each.join(","))
             }
         }
     }
@@ -165,14 +228,35 @@ mod tests {
         assert!(address.is_sentinel() && !address.is_tls());
         assert!(Address::try_from("rediss+sentinel://h:1/main").expect("a URL").is_tls());
         for wrong in ["redis+sentinel://h:1", "redis+sentinel://h:1/", "redis+sentinel:///main", "redis+sentinel://h:x/main"] {
-            assert_eq!(Address::try_from(wrong).map(|address| address.to_string()), Err(BadAddress), "{wrong}");
+            assert_eq!(Address::try_from(wrong).map(|address| address.to_string()), Err(BadAddress::Form), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn nodes_of_a_cluster_are_named() {
+        let address = Address::try_from("redis+cluster://ann:horse@h:1,i:2").expect("a URL");
+        assert_eq!(address.to_string(), "redis+cluster://ann:********@h:1,i:2");
+        assert_eq!(address.server(), "h:1,i:2 (a Redis Cluster)");
+        let settings = address.info.redis_settings();
+        assert_eq!((settings.username(), settings.password(), settings.db()), (Some("ann"), Some("horse"), 0));
+        assert!(address.is_cluster() && !address.is_sentinel() && !address.is_tls());
+        assert!(Address::try_from("rediss+cluster://h:1/").expect("a URL").is_tls());
+        for (wrong, why) in [
+            ("redis+cluster://h:1/0", BadAddress::Database),
+            ("redis+cluster://h:1,i:2/3", BadAddress::Database),
+            ("redis+cluster://", BadAddress::Form),
+            ("redis+cluster://h:1,", BadAddress::Form),
+            ("redis+cluster://h:x", BadAddress::Form),
+            ("redis+clusters://h:1", BadAddress::Form),
+        ] {
+            assert_eq!(Address::try_from(wrong).map(|address| address.to_string()), Err(why), "{wrong}");
         }
     }
 
     #[test]
     fn what_is_no_address_of_a_redis_is_refused() {
         for wrong in ["", "127.0.0.1:6379", "http://h:1", "redis://", "redis://h:port", "unix:///run/redis", "redis://h:1/db"] {
-            assert_eq!(Address::try_from(wrong).map(|address| address.to_string()), Err(BadAddress), "{wrong}");
+            assert_eq!(Address::try_from(wrong).map(|address| address.to_string()), Err(BadAddress::Form), "{wrong}");
         }
         assert!(Address::try_from("rediss://h:1").expect("a URL").is_tls());
     }

@@ -20,11 +20,17 @@ pub enum Durability {
 pub(super) struct Facts {
     /// `INFO`, its lines.
     pub(super) info: HashMap<String, String>,
+    /// Whether its address is that of a cluster.
+    pub(super) in_cluster: bool,
     /// `CONFIG GET`; none where that is not allowed.
     pub(super) config: Result<HashMap<String, String>, String>,
 }
 
 impl Facts {
+    fn is_cluster_node(&self) -> bool {
+        self.info.get("redis_mode").is_some_and(|mode| mode == "cluster")
+    }
+
     pub(super) fn info_lines(text: &str) -> HashMap<String, String> {
         text.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
@@ -36,6 +42,9 @@ impl Facts {
         let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
         if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < OLDEST {
             lines.push(format!("redis_version is {version}, at least {}.{} is needed", OLDEST.0, OLDEST.1));
+        }
+        if self.is_cluster_node() && !self.in_cluster {
+            lines.push("it is a node of a Redis Cluster: use redis+cluster:// in place of redis://".into());
         }
         match self.info.get("role").map(String::as_str) {
             Some("master") => {}
@@ -51,8 +60,8 @@ impl Facts {
     /// What can lose acknowledged appends. A line each.
     pub(super) fn risks(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        if let Some(mode) = self.info.get("redis_mode").filter(|mode| *mode != "standalone") {
-            lines.push(format!("redis_mode is {mode}, only standalone never promotes a replica that lacks acknowledged appends"));
+        if self.in_cluster {
+            lines.push("it is a cluster, which may promote a replica that lacks acknowledged appends".into());
         }
         let config = match &self.config {
             Ok(config) => config,
@@ -103,7 +112,7 @@ mod tests {
             ("maxmemory-policy", "noeviction"),
         ]);
         change(&mut info, &mut config);
-        Facts { info, config: Ok(config) }
+        Facts { info, in_cluster: false, config: Ok(config) }
     }
 
     #[test]
@@ -126,8 +135,10 @@ mod tests {
             assert!(refused.len() == 1 && refused[0].starts_with(line), "{refused:?}");
             assert_eq!(Durability::Relaxed.judge(&weak), Ok(refused));
         }
-        let cluster = facts(|info, _| drop(info.insert("redis_mode".into(), "cluster".into())));
-        assert!(Durability::Strict.judge(&cluster).expect_err("refused")[0].starts_with("redis_mode is cluster"));
+        let cluster = Facts { in_cluster: true, ..facts(|info, _| drop(info.insert("redis_mode".into(), "cluster".into()))) };
+        let refused = Durability::Strict.judge(&cluster).expect_err("refused");
+        assert!(refused.len() == 1 && refused[0].starts_with("it is a cluster, which may promote"), "{refused:?}");
+        assert_eq!(Durability::Relaxed.judge(&cluster), Ok(refused));
         let silent = Facts { config: Err("NOPERM".into()), ..facts(|_, _| {}) };
         assert!(Durability::Strict.judge(&silent).expect_err("refused")[0].contains("NOPERM"));
         assert_eq!(Durability::Relaxed.judge(&silent).expect("let in").len(), 1);
@@ -139,6 +150,7 @@ mod tests {
             ("redis_version", "6.2.14", "redis_version is 6.2.14, at least 7.0 is needed"),
             ("role", "slave", "role is replica: only a master takes writes"),
             ("loading", "1", "it is still loading its data"),
+            ("redis_mode", "cluster", "it is a node of a Redis Cluster: use redis+cluster:// in place of redis://"),
         ] {
             let useless = facts(|info, _| drop(info.insert(name.into(), value.into())));
             for durability in [Durability::Strict, Durability::Relaxed] {

@@ -24,6 +24,14 @@ impl Fault {
         Self::Unknown(if error.is_timeout() { "no answer within the response timeout".into() } else { error.to_string() })
     }
 
+    /// The same, with the node that it is of.
+    pub(super) fn at(self, node: &impl std::fmt::Display) -> Self {
+        match self {
+            Self::Refused(reason) => Self::Refused(format!("{node}: {reason}")),
+            Self::Unknown(reason) => Self::Unknown(format!("{node}: {reason}")),
+        }
+    }
+
     pub(super) fn append(self, operation: String) -> AppendError {
         match self {
             Self::Refused(reason) => AppendError::Refused(StorageError { operation, reason }),

@@ -1,92 +1,106 @@
-//! A connection that is made when it is needed and given up when it fails. Never a blocking command
-//! here: one connection serves many callers, in order.
+//! What is asked of a Redis, whether that is one server or a cluster of them.
 
 use super::{
-    fault::{Fault, lacks_script},
+    cluster::{Cluster, Trouble},
+    fault::Fault,
+    line::{Line, Pace},
     scripts::Scripts,
-    sentinel::Master,
+    slots::Node,
 };
-use redis::{AsyncConnectionConfig, Client, Pipeline, RedisError, Value, aio::MultiplexedConnection};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
-use tokio::{runtime::Handle, sync::Mutex};
+use redis::{FromRedisValue, Pipeline, Value};
+use std::time::Instant;
 
-/// Makes connections with the same settings.
+/// Where commands go. Cheap to clone: all clones share their connections.
 #[derive(Clone)]
-pub(super) struct Dialler {
-    pub(super) target: Target,
-    pub(super) connect_timeout: Duration,
-    pub(super) response_timeout: Duration,
-    /// Runs the connections' tasks, so that they outlive whoever asked first.
-    pub(super) runtime: Handle,
+pub(super) enum Endpoint {
+    /// One server, or the master that Sentinels name.
+    Server(Line),
+    /// Each command to the node that has its key.
+    Cluster(Cluster),
 }
 
-/// Whom to call.
-#[derive(Clone)]
-pub(super) enum Target {
-    /// Always the same server.
-    Server(Box<Client>),
-    /// Whomever Sentinels call the master at that moment.
-    Sentinels(Arc<Master>),
-}
+impl Endpoint {
+    /// The same servers, with connections of its own.
+    pub(super) fn another(&self, pace: Pace) -> Self {
+        match self {
+            Self::Server(line) => Self::Server(line.another(pace)),
+            Self::Cluster(cluster) => Self::Cluster(cluster.another(pace)),
+        }
+    }
 
-impl Dialler {
-    pub(super) async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_timeout))
-            .set_response_timeout(Some(self.response_timeout));
-        let target = self.target.clone();
-        let connecting = self.runtime.spawn(async move {
-            match target {
-                Target::Server(client) => client.get_multiplexed_async_connection_with_config(&config).await,
-                Target::Sentinels(master) => master.connect(&config).await,
+    pub(super) const fn pace(&self) -> &Pace {
+        match self {
+            Self::Server(line) => line.pace(),
+            Self::Cluster(cluster) => cluster.pace(),
+        }
+    }
+
+    /// Which node of a cluster has a key, as was heard last; none of a single server.
+    pub(super) fn node_of(&self, key: &str) -> Option<Node> {
+        match self {
+            Self::Server(_) => None,
+            Self::Cluster(cluster) => cluster.node_of(key),
+        }
+    }
+
+    /// Connects, and gives a line to each server that takes writes; of a cluster with its address.
+    pub(super) async fn masters(&self) -> Result<Vec<(Option<String>, Line)>, Trouble> {
+        match self {
+            Self::Server(line) => Ok(vec![(None, line.clone())]),
+            Self::Cluster(cluster) => {
+                let masters = cluster.masters().await?;
+                Ok(masters.into_iter().map(|(node, line)| (Some(node.to_string()), line)).collect())
             }
-        });
-        connecting.await.unwrap_or_else(|_| Err(std::io::Error::other("the runtime has ended").into()))
+        }
+    }
+
+    /// Sends commands, each with a key, in one round trip. What came of each, in order: an answer (errors of
+    /// the server among them), or why there is none.
+    pub(super) async fn send(&self, commands: &Pipeline) -> Vec<Result<Value, Fault>> {
+        match self {
+            Self::Server(line) => match line.send(commands, false).await {
+                Ok(answers) => answers.into_iter().map(Ok).collect(),
+                Err(fault) => vec![Err(fault); commands.len()],
+            },
+            Self::Cluster(cluster) => cluster.send(commands).await,
+        }
+    }
+
+    /// Sends a transaction over keys of one slot, which may be repeated; all of it is done, or nothing.
+    pub(super) async fn transaction<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, Fault> {
+        match self {
+            Self::Server(line) => line.transaction(commands).await,
+            Self::Cluster(cluster) => cluster.transaction(commands).await,
+        }
+    }
+
+    /// Gives connections up: the next request makes others, to whoever is the master then.
+    pub(super) async fn hang_up(&self) {
+        match self {
+            Self::Server(line) => line.hang_up().await,
+            Self::Cluster(cluster) => cluster.hang_up(),
+        }
     }
 }
 
-/// A shared connection. Cheap to clone.
+/// For readers and snapshots: shared by many. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Link {
-    dialler: Dialler,
+    endpoint: Endpoint,
     scripts: Scripts,
-    shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    conn: Mutex<Option<(u64, MultiplexedConnection)>>,
-    /// Numbers connections, so that only the one that failed is given up.
-    made: AtomicU64,
 }
 
 impl Link {
-    pub(super) fn new(dialler: Dialler, scripts: Scripts) -> Self {
-        Self { dialler, scripts, shared: Arc::default() }
+    pub(super) const fn new(endpoint: Endpoint, scripts: Scripts) -> Self {
+        Self { endpoint, scripts }
     }
 
-    /// Sends commands in one go; gives an answer to each, errors of the server among them. What lacks
-    /// its script is repeated with it.
+    /// Sends commands in one go; gives an answer to each, errors of the server among them.
     ///
     /// # Errors
-    /// No answer: either nothing was sent, or nobody knows.
+    /// No answer to one of them: either it was not sent, or nobody knows.
     pub(super) async fn send(&self, build: impl Fn(&Scripts) -> Pipeline) -> Result<Vec<Value>, Fault> {
-        let (number, mut conn) = self.conn().await?;
-        let outcome = send_with_scripts(&mut conn, &build(&self.scripts)).await;
-        let demoted = |answers: &Vec<Value>| answers.iter().any(is_demoted);
-        if outcome.as_ref().map_or(true, demoted) {
-            let mut held = self.shared.conn.lock().await;
-            if held.as_ref().is_some_and(|(held, _)| *held == number) {
-                *held = None;
-            }
-        }
-        outcome.map_err(|e| Fault::of_silence(&e))
+        self.endpoint.send(&build(&self.scripts)).await.into_iter().collect()
     }
 
     /// As [`Link::send`], for one command that may be repeated: a connection that had died unnoticed is
@@ -100,7 +114,7 @@ impl Link {
         let started = Instant::now();
         let answers = match self.send(build).await {
             // Not where nobody answered: who is silent may be so for as long again.
-            Err(Fault::Unknown(_)) if started.elapsed() < self.dialler.response_timeout => self.send(build).await,
+            Err(Fault::Unknown(_)) if started.elapsed() < self.endpoint.pace().response_timeout => self.send(build).await,
             outcome => outcome,
         };
         match answers?.pop() {
@@ -109,45 +123,8 @@ impl Link {
         }
     }
 
-    /// Gives the connection up: the next request makes another, to whoever is the master then.
+    /// As [`Endpoint::hang_up`].
     pub(super) async fn hang_up(&self) {
-        *self.shared.conn.lock().await = None;
+        self.endpoint.hang_up().await;
     }
-
-    async fn conn(&self) -> Result<(u64, MultiplexedConnection), Fault> {
-        let mut held = self.shared.conn.lock().await;
-        if let Some((number, conn)) = &*held {
-            return Ok((*number, conn.clone()));
-        }
-        let conn = self.dialler.connect().await.map_err(|e| Fault::Refused(e.to_string()))?;
-        let number = self.shared.made.fetch_add(1, Ordering::Relaxed);
-        *held = Some((number, conn.clone()));
-        Ok((number, conn))
-    }
-}
-
-/// The answer of one that is not the master any more: its connection is of no use.
-pub(super) fn is_demoted(answer: &Value) -> bool {
-    matches!(answer, Value::ServerError(error) if error.code() == "READONLY")
-}
-
-/// Sends a pipeline; where the server has lost our scripts (a restart, a flush), gives it them and
-/// repeats what lacked one, which did nothing then.
-pub(super) async fn send_with_scripts(conn: &mut MultiplexedConnection, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
-    let mut answers = conn.send_packed_commands(pipeline, 0, pipeline.len()).await?;
-    let lacking: Vec<usize> =
-        (0..answers.len()).filter(|n| matches!(&answers[*n], Value::ServerError(error) if lacks_script(error))).collect();
-    if !lacking.is_empty() {
-        let mut again = Scripts::load();
-        let loads = again.len();
-        let commands: Vec<_> = pipeline.cmd_iter().collect();
-        for n in &lacking {
-            again.add_command(commands[*n].clone());
-        }
-        let repeated = conn.send_packed_commands(&again, 0, again.len()).await?;
-        for (n, answer) in lacking.into_iter().zip(repeated.into_iter().skip(loads)) {
-            answers[n] = answer;
-        }
-    }
-    Ok(answers)
 }

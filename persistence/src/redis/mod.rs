@@ -1,20 +1,24 @@
 //! Journal and snapshots in Redis: the cluster profile's. Tables are elsewhere.
 //!
-//! A shard's journal is one stream, its snapshots are one hash. One task with one connection writes
-//! the journal (`writer.rs`); readers and snapshots share another. What a stale owner sends is refused
-//! by scripts that compare before they write (`scripts.rs`). Files are named like the ports they
-//! serve. No rules here, and no encodings of records (see `crate::record`).
+//! A shard's journal is one stream, its snapshots are one hash. One task with connections of its own
+//! writes the journal (`writer.rs`); readers and snapshots share others. Whether that is one server
+//! (`line.rs`) or a cluster of them (`cluster.rs`) is nobody's business above `link.rs`. What a stale
+//! owner sends is refused by scripts that compare before they write (`scripts.rs`). Files are named
+//! like the ports they serve. No rules here, and no encodings of records (see `crate::record`).
 
 mod address;
 mod checks;
+mod cluster;
 mod fault;
 mod journal;
 mod keys;
+mod line;
 mod link;
 mod open;
 mod opening;
 mod scripts;
 mod sentinel;
+mod slots;
 mod snapshots;
 mod writer;
 

@@ -4,10 +4,12 @@ use super::{
     RedisStorage,
     address::{Address, Sentinels},
     checks::Durability,
+    cluster::{Cluster, Nodes},
     fault::Fault,
     journal::{Kept, RedisJournal, count},
     keys::Prefix,
-    link::{Dialler, Link, Target},
+    line::{Line, Pace, Target},
+    link::{Endpoint, Link},
     opening::Opening,
     sentinel::{Master, client},
     snapshots::RedisSnapshots,
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::record::RecordFormat;
 use gavel_domain::ids::ShardId;
-use redis::{ConnectionInfo, ProtocolVersion, RedisError, aio::MultiplexedConnection};
+use redis::{ConnectionInfo, ProtocolVersion, RedisError};
 use std::{sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 
@@ -167,8 +169,9 @@ pub struct Meta {
 /// A server that was found fit, before anything is written to it.
 pub struct Found {
     opening: Opening,
-    conn: MultiplexedConnection,
-    dialler: Dialler,
+    endpoint: Endpoint,
+    /// A line to each server that takes writes.
+    masters: Vec<(Opening, Line)>,
     options: RedisOptions,
     meta: Option<Meta>,
     warnings: Vec<String>,
@@ -195,23 +198,38 @@ impl RedisStorage {
         if !(1..=4096).contains(&options.shards) {
             return Err(OpenError::BadShardCount(options.shards));
         }
-        let opening = Opening { server: options.address.server(), tls: options.address.is_tls() };
-        let dialler = Dialler {
-            target: target(&options).map_err(|e| opening.not_connected(&e))?,
-            connect_timeout: options.connect_timeout,
-            response_timeout: options.response_timeout,
-            runtime: options.runtime.clone(),
+        let opening = Opening { server: options.address.server(), tls: options.address.is_tls(), suffix: options.address.suffix() };
+        let endpoint = endpoint(&options).map_err(|e| opening.not_connected(&e))?;
+        let masters = endpoint.masters().await.map_err(|trouble| opening.no_cluster(trouble))?;
+        let of_node = |node: Option<String>| node.map_or_else(|| opening.clone(), |node| opening.of_node(&node));
+        let masters: Vec<(Opening, Line)> = masters.into_iter().map(|(node, line)| (of_node(node), line)).collect();
+        let mut warnings: Vec<(String, Vec<&str>)> = Vec::new();
+        for (opening, line) in &masters {
+            line.connect().await.map_err(|e| opening.not_connected(&e))?;
+            let facts = opening.facts(line).await?;
+            let said = options.durability.judge(&facts).map_err(|lines| OpenError::Unfit { server: opening.server.clone(), lines })?;
+            for line in said {
+                match warnings.iter_mut().find(|(known, _)| *known == line) {
+                    Some((_, servers)) => servers.push(&opening.server),
+                    None => warnings.push((line, vec![&opening.server])),
+                }
+            }
+        }
+        // Masters of one cluster mostly have the same settings: then it is said once.
+        let whose = |(line, servers): (String, Vec<&str>)| match servers.len() == masters.len() {
+            true => line,
+            false => format!("{line} ({})", servers.join("; ")),
         };
-        let mut conn = dialler.connect().await.map_err(|e| opening.not_connected(&e))?;
-        let facts = opening.facts(&mut conn).await?;
-        let warnings = options.durability.judge(&facts).map_err(|lines| OpenError::Unfit { server: opening.server.clone(), lines })?;
-        let meta = opening.meta(&mut conn, &options.prefix).await?;
-        Ok(Found { opening, conn, dialler, options, meta, warnings })
+        let warnings = warnings.into_iter().map(whose).collect();
+        let meta = opening.meta(&endpoint, &options.prefix).await?;
+        Ok(Found { opening, endpoint, masters, options, meta, warnings })
     }
 }
 
 /// Whom to call, and with which settings.
-fn target(options: &RedisOptions) -> Result<Target, RedisError> {
+fn endpoint(options: &RedisOptions) -> Result<Endpoint, RedisError> {
+    let pace =
+        Pace { connect_timeout: options.connect_timeout, response_timeout: options.response_timeout, runtime: options.runtime.clone() };
     let ours = |info: ConnectionInfo| {
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let tcp = info.tcp_settings().clone().set_nodelay(true);
@@ -219,11 +237,18 @@ fn target(options: &RedisOptions) -> Result<Target, RedisError> {
     };
     let certificates = &options.root_certificates;
     let info = ours(options.address.info());
-    let Some(Sentinels { each, master }) = options.address.sentinels() else {
-        return client(info, certificates.clone()).map(|client| Target::Server(Box::new(client)));
+    if let Some(seeds) = options.address.nodes() {
+        let nodes = Nodes { seeds: seeds.clone(), info, root_certificates: certificates.clone() };
+        return Ok(Endpoint::Cluster(Cluster::new(Arc::new(nodes), pace)));
+    }
+    let target = match options.address.sentinels() {
+        None => Target::Server(Box::new(client(info, certificates.clone())?)),
+        Some(Sentinels { each, master }) => {
+            let sentinels = each.iter().map(|sentinel| client(sentinel.clone(), certificates.clone())).collect::<Result<_, _>>()?;
+            Target::Sentinels(Arc::new(Master { name: master.clone(), sentinels, info, root_certificates: certificates.clone() }))
+        }
     };
-    let sentinels = each.iter().map(|sentinel| client(sentinel.clone(), certificates.clone())).collect::<Result<_, _>>()?;
-    Ok(Target::Sentinels(Arc::new(Master { name: master.clone(), sentinels, info, root_certificates: certificates.clone() })))
+    Ok(Endpoint::Server(Line::new(target, pace)))
 }
 
 impl Found {
@@ -248,9 +273,9 @@ impl Found {
     ///
     /// # Errors
     /// The server does not answer, or holds something else.
-    pub async fn reaches_back(&mut self) -> Result<bool, OpenError> {
+    pub async fn reaches_back(&self) -> Result<bool, OpenError> {
         let shards = self.meta.as_ref().map_or(self.options.shards, |meta| meta.shards);
-        self.opening.reaches_back(&mut self.conn, &self.options.prefix, shards).await
+        self.opening.reaches_back(&self.endpoint, &self.options.prefix, shards).await
     }
 
     /// Opens it as what `meta` says, which is written where it does not stand there yet.
@@ -258,19 +283,24 @@ impl Found {
     /// # Errors
     /// What stands there is of another number of shards than configured.
     pub async fn open(self, meta: Meta) -> Result<Opened, OpenError> {
-        let Self { opening, mut conn, dialler, options, meta: before, warnings } = self;
+        let Self { opening, endpoint, masters, options, meta: before, warnings } = self;
         if meta.shards != options.shards {
             return Err(OpenError::ShardCount { server: opening.server, stored: meta.shards, asked: options.shards });
         }
-        let scripts = opening.load_scripts(&mut conn).await?;
-        let settled = opening.settle(&mut conn, &options.prefix, &meta).await?;
+        let mut scripts = None;
+        for (opening, line) in &masters {
+            scripts = Some(opening.load_scripts(line).await?);
+        }
+        let scripts = scripts.ok_or_else(|| opening.other("loading the scripts", &Fault::Refused("there is no master".into())))?;
+        let settled = opening.settle(&endpoint, &options.prefix, &meta).await?;
         if settled.shards != options.shards {
             return Err(OpenError::ShardCount { server: opening.server, stored: settled.shards, asked: options.shards });
         }
         if before.is_some() && settled.data_id != meta.data_id {
             return Err(opening.other("reading what it holds", &Fault::Refused("the data was replaced meanwhile".into())));
         }
-        let bulk = Link::new(Dialler { response_timeout: options.bulk_timeout, ..dialler.clone() }, scripts.clone());
+        let pace = Pace { response_timeout: options.bulk_timeout, ..endpoint.pace().clone() };
+        let bulk = Link::new(endpoint.another(pace), scripts.clone());
         let kept = Arc::new(Kept::new(options.shards));
         count(&bulk, &options.prefix, &kept, (0..options.shards).map(ShardId))
             .await
@@ -278,7 +308,7 @@ impl Found {
         let prefix = options.prefix;
         let meta = settled.clone();
         let journal = Arc::new(RedisJournal {
-            writer: Writer::spawn(dialler, scripts, prefix.clone()),
+            writer: Writer::spawn(endpoint, scripts, prefix.clone()),
             reader: bulk.clone(),
             prefix: prefix.clone(),
             kept,

@@ -1,24 +1,29 @@
-//! The journal's one writer: a task with a connection of its own.
+//! The journal's one writer: a task with connections of its own, and one more for each node of a cluster.
 //!
-//! Whatever waits (appends of all shards above all) goes to Redis in one round trip; what comes
+//! Whatever waits (appends of all shards above all) goes to a server in one round trip; what comes
 //! meanwhile is the next. Each command is atomic by itself, so one shard's refusal is nobody
 //! else's. A round without an answer is of unknown fate, all of it.
 
 use super::{
     fault::Fault,
     keys::{Prefix, entry_id},
-    link::{Dialler, is_demoted, send_with_scripts},
+    link::Endpoint,
     scripts::{Script, Scripts},
+    slots::Node,
 };
 use futures_util::FutureExt as _;
 use gavel_domain::{ids::ShardId, shard::batch::BatchId};
 use gavel_engine::ports::format::{Digest, Sealed};
-use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection, cmd};
+use redis::{Cmd, Pipeline, Value, cmd};
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 
 /// Writes that may wait: one append in flight for each shard, and there are at most 4,096.
 const WRITES_WAITING: usize = 4096;
@@ -56,34 +61,42 @@ impl Write {
         }
     }
 
+    fn key(&self, prefix: &Prefix) -> String {
+        match self {
+            Self::Append(batch) => prefix.journal(batch.shard),
+            Self::Extend { shard, .. } | Self::Trim { shard, .. } | Self::SetAside { shard, .. } => prefix.journal(*shard),
+            Self::Probe => prefix.probe(),
+        }
+    }
+
     fn command(&self, prefix: &Prefix, scripts: &Scripts) -> Cmd {
         match self {
             Self::Append(batch) => {
                 let mut call = scripts.call(Script::Append, 1);
-                call.arg(prefix.journal(batch.shard));
+                call.arg(self.key(prefix));
                 add_batch(&mut call, batch);
                 call
             }
-            Self::Extend { shard, end, batches } => {
+            Self::Extend { end, batches, .. } => {
                 let mut call = scripts.call(Script::Extend, 1);
-                call.arg(prefix.journal(*shard)).arg(&end.0[..]);
+                call.arg(self.key(prefix)).arg(&end.0[..]);
                 batches.iter().for_each(|batch| add_batch(&mut call, batch));
                 call
             }
-            Self::Trim { shard, up_to } => {
+            Self::Trim { up_to, .. } => {
                 let mut call = scripts.call(Script::Trim, 1);
-                call.arg(prefix.journal(*shard)).arg(entry_id(*up_to));
+                call.arg(self.key(prefix)).arg(entry_id(*up_to));
                 call
             }
             Self::SetAside { shard, from } => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
                 let mut call = scripts.call(Script::SetAside, 2);
-                call.arg(prefix.journal(*shard)).arg(prefix.set_aside(*shard, now, *from, uuid::Uuid::new_v4())).arg(entry_id(*from));
+                call.arg(self.key(prefix)).arg(prefix.set_aside(*shard, now, *from, uuid::Uuid::new_v4())).arg(entry_id(*from));
                 call
             }
             Self::Probe => {
                 let mut probe = cmd("INCR");
-                probe.arg(prefix.probe());
+                probe.arg(self.key(prefix));
                 probe
             }
         }
@@ -108,10 +121,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn spawn(dialler: Dialler, scripts: Scripts, prefix: Prefix) -> Self {
+    /// `endpoint` is the writer's alone.
+    pub(super) fn spawn(endpoint: Endpoint, scripts: Scripts, prefix: Prefix) -> Self {
         let (writes, queue) = mpsc::channel(WRITES_WAITING);
-        let (runtime, patience) = (dialler.runtime.clone(), dialler.response_timeout);
-        runtime.spawn(Task { dialler, scripts, prefix, conn: None }.run(queue));
+        let (runtime, patience) = (endpoint.pace().runtime.clone(), endpoint.pace().response_timeout);
+        let task = Task { endpoint, scripts, prefix };
+        match task.endpoint {
+            Endpoint::Server(_) => drop(runtime.spawn(task.run(queue))),
+            Endpoint::Cluster(_) => drop(runtime.spawn(task.share_out(queue))),
+        }
         Self { writes, patience }
     }
 
@@ -131,16 +149,33 @@ impl Writer {
     }
 }
 
+#[derive(Clone)]
 struct Task {
-    dialler: Dialler,
+    endpoint: Endpoint,
     scripts: Scripts,
     prefix: Prefix,
-    /// None after it was lost: the next round makes another.
-    conn: Option<MultiplexedConnection>,
 }
 
 impl Task {
-    async fn run(mut self, mut queue: mpsc::Receiver<Queued>) {
+    /// Of a cluster: each node has a queue and rounds of its own, so that one that is silent keeps nobody else's
+    /// writes waiting.
+    async fn share_out(self, mut queue: mpsc::Receiver<Queued>) {
+        let mut lanes: HashMap<Option<Node>, mpsc::Sender<Queued>> = HashMap::new();
+        let begin = || {
+            let (writes, queue) = mpsc::channel(WRITES_WAITING);
+            tokio::spawn(self.clone().run(queue));
+            writes
+        };
+        while let Some(queued) = queue.recv().await {
+            let node = self.endpoint.node_of(&queued.write.key(&self.prefix));
+            if let Err(TrySendError::Full(queued) | TrySendError::Closed(queued)) = lanes.entry(node).or_insert_with(begin).try_send(queued)
+            {
+                drop(queued.done.send(Err(Fault::Refused("too many writes wait for its node".into()))));
+            }
+        }
+    }
+
+    async fn run(self, mut queue: mpsc::Receiver<Queued>) {
         while let Some(first) = queue.recv().await {
             let mut bytes = 0;
             let mut round = Vec::new();
@@ -161,44 +196,18 @@ impl Task {
         }
     }
 
-    async fn send(&mut self, round: Vec<Queued>) {
-        match self.answers(&round).await {
-            Ok(answers) => {
-                for (queued, answer) in round.into_iter().zip(answers) {
-                    let answer = match answer {
-                        Value::ServerError(error) => Err(Fault::of_server(&error)),
-                        answer => Ok(answer),
-                    };
-                    // Whoever asked may have gone; what was written stays.
-                    drop(queued.done.send(answer));
-                }
-            }
-            Err(fault) => {
-                for queued in round {
-                    drop(queued.done.send(Err(fault.clone())));
-                }
-            }
-        }
-    }
-
-    /// As many answers as there are writes.
-    async fn answers(&mut self, round: &[Queued]) -> Result<Vec<Value>, Fault> {
-        // Taken out: it comes back only with all answers. A late answer is never anybody else's.
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
-            None => self.dialler.connect().await.map_err(|e| Fault::Refused(format!("no connection: {e}")))?,
-        };
+    async fn send(&self, round: Vec<Queued>) {
         let mut pipeline = Pipeline::with_capacity(round.len());
-        for queued in round {
+        for queued in &round {
             pipeline.add_command(queued.write.command(&self.prefix, &self.scripts));
         }
-        let answers = send_with_scripts(&mut conn, &pipeline).await.map_err(|e| Fault::of_silence(&e))?;
-        if answers.len() != round.len() {
-            return Err(Fault::Unknown(format!("{} answers to {} commands", answers.len(), round.len())));
+        for (queued, outcome) in round.into_iter().zip(self.endpoint.send(&pipeline).await) {
+            let outcome = match outcome {
+                Ok(Value::ServerError(error)) => Err(Fault::of_server(&error)),
+                outcome => outcome,
+            };
+            // Whoever asked may have gone; what was written stays.
+            drop(queued.done.send(outcome));
         }
-        // Who takes no writes is not the master any more: the next round asks for it.
-        let demoted = answers.iter().any(is_demoted);
-        self.conn = Some(conn).filter(|_| !demoted);
-        Ok(answers)
     }
 }
