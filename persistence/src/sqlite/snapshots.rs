@@ -19,10 +19,10 @@ use gavel_engine::ports::{
 use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqlitePool};
 use std::collections::VecDeque;
 
-/// One step of a save writes at most this many rows ...
+/// One step of a save writes or clears at most this many rows ...
 const SAVE_ROWS: usize = 128;
-/// ... and stops after the one that passes this many bytes.
-const SAVE_BYTES: usize = 1 << 20;
+/// ... and stops after the one that passes this many bytes: appends wait for a step, and its `fsync`.
+const SAVE_BYTES: usize = 128 << 10;
 
 /// An entity as it counts now: the newest row that the marker covers.
 const CURRENT: &str = "SELECT s.kind, s.id, s.bytes, m.epoch, m.number, m.hash
@@ -112,8 +112,8 @@ struct Save {
     marker: Mark,
     /// Still to be written; none: removed.
     staged: VecDeque<(EntityKey, Option<Vec<u8>>)>,
-    /// Written: their older rows go once the marker has moved.
-    written: VecDeque<EntityKey>,
+    /// Written, with their lengths: their older rows, about as long, go once the marker has moved.
+    written: VecDeque<(EntityKey, usize)>,
     phase: Phase,
 }
 
@@ -146,7 +146,8 @@ impl Save {
         let mut bytes = 0;
         for _ in 0..SAVE_ROWS {
             let Some((key, value)) = self.staged.pop_front() else { break };
-            bytes += value.as_ref().map_or(0, Vec::len);
+            let length = value.as_ref().map_or(0, Vec::len);
+            bytes += length;
             let (kind, id) = key_columns(&key);
             sqlx::query("INSERT OR REPLACE INTO snapshots (shard, kind, id, save, bytes) VALUES (?, ?, ?, ?, ?)")
                 .bind(self.shard)
@@ -156,7 +157,7 @@ impl Save {
                 .bind(value)
                 .execute(&mut *transaction)
                 .await?;
-            self.written.push_back(key);
+            self.written.push_back((key, length));
             if bytes > SAVE_BYTES {
                 break;
             }
@@ -179,8 +180,10 @@ impl Save {
 
     async fn clear(&mut self, conn: &mut SqliteConnection, save: i64) -> Result<(), sqlx::Error> {
         let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await?;
+        let mut bytes = 0;
         for _ in 0..SAVE_ROWS {
-            let Some(key) = self.written.pop_front() else { break };
+            let Some((key, length)) = self.written.pop_front() else { break };
+            bytes += length;
             let (kind, id) = key_columns(&key);
             // A removal's own row goes too: nothing older is left that it would have to hide.
             sqlx::query("DELETE FROM snapshots WHERE shard = ?1 AND kind = ?2 AND id = ?3 AND (save < ?4 OR bytes IS NULL)")
@@ -190,6 +193,9 @@ impl Save {
                 .bind(save)
                 .execute(&mut *transaction)
                 .await?;
+            if bytes > SAVE_BYTES {
+                break;
+            }
         }
         transaction.commit().await
     }
