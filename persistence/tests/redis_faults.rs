@@ -412,6 +412,49 @@ async fn a_late_save_does_not_replace_a_later_one() {
 }
 
 #[tokio::test]
+async fn a_first_save_that_did_not_end_leaves_nothing() {
+    let server = Redis::durable();
+    let node = Node::open(options(&server.url())).await;
+    let mut conn = by_hand(&server).await;
+    run(&mut conn, "HSET gavel:{faults:0}:snapshots saving somebody wann half wbob half").await;
+    let snapshots = &node.ports.snapshots;
+    assert_eq!(snapshots.load(ShardId(0)).await.expect("readable"), None, "nothing counts without a marker");
+    let ann = EntityKey::Wallet("ann".try_into().expect("a bidder"));
+    assert_eq!(snapshots.load_one(ShardId(0), ann.clone()).await.expect("readable"), None);
+    let whole = SnapshotSet { marker: node.batches(0, 7, Digest::default(), 1)[0].mark(), entities: vec![(ann, b"whole".to_vec())] };
+    snapshots.save(ShardId(0), whole.clone(), vec![]).await.expect("saved");
+    assert_eq!(snapshots.load(ShardId(0)).await.expect("readable"), Some(whole));
+}
+
+#[tokio::test]
+async fn a_save_whose_first_pieces_are_gone_is_refused() {
+    let server = Redis::durable();
+    let proxy = Proxy::before(server.addr()).await;
+    let node = Node::open(options(&proxy.instead_of(server.addr(), &server.url()))).await;
+    let marker = node.batches(0, 7, Digest::default(), 1)[0].mark();
+    let long = |n| (EntityKey::Wallet(format!("b{n}").as_str().try_into().expect("a bidder")), vec![0_u8; 200_000]);
+    let set = SnapshotSet { marker, entities: (0..4).map(long).collect() };
+    // So that the script is there.
+    node.ports.snapshots.save(ShardId(1), SnapshotSet::default(), vec![]).await.expect("saved");
+    // The first piece arrives, its answer waits.
+    proxy.replies(Flow::Stall);
+    let snapshots = Arc::clone(&node.ports.snapshots);
+    let saving = tokio::spawn(async move { snapshots.save(ShardId(0), set, vec![]).await });
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
+    let there = async {
+        while server.command("EXISTS gavel:{faults:0}:snapshots") != ":1" {
+            looks.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), there).await.expect("the first piece arrives");
+    assert_eq!(server.command("FLUSHALL"), "+OK");
+    proxy.replies(Flow::Pass);
+    let error = saving.await.expect("no panic").expect_err("a half");
+    assert!(error.reason.contains("is gone"), "{error}");
+    assert_eq!(node.ports.snapshots.load(ShardId(0)).await.expect("readable"), None);
+}
+
+#[tokio::test]
 async fn weak_settings_are_refused_or_warned_about() {
     let server = Redis::with(&["appendonly yes", "appendfsync everysec", "maxmemory-policy allkeys-lru"]);
     let OpenError::Unfit { lines, .. } = refusal(options(&server.url())).await else { panic!("unfit") };

@@ -31,7 +31,8 @@ pub trait Snapshots: Send + Sync + 'static {
     /// One entity, with the shard's marker; none if that entity was never saved.
     fn load_one(&self, shard: ShardId, key: EntityKey) -> PortFuture<Option<(Mark, Vec<u8>)>, StorageError>;
 
-    /// Writes changed entities, removes others and moves the marker, all or nothing. A store that can be
+    /// Writes changed entities, removes others and moves the marker, all or nothing, but for this: entities
+    /// of a save that did not end may be newer than the marker that counts. A store that can be
     /// emptied under its owner refuses where what was loaded or saved before is gone: what changed alone is no snapshot.
     fn save(&self, shard: ShardId, changed: SnapshotSet, removed: Vec<EntityKey>) -> PortFuture<(), StorageError>;
 }

@@ -16,6 +16,10 @@ use std::sync::Arc;
 
 /// The field of the marker; those of entities begin with another letter.
 pub(super) const MARKER: &[u8] = b"marker";
+/// The name of the save whose pieces are being written ...
+pub(super) const SAVING: &[u8] = b"saving";
+/// ... and of the last one that ended.
+pub(super) const SAVED: &[u8] = b"saved";
 
 /// Begins the name of every key: one Redis can hold the data of several servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,6 +175,6 @@ mod tests {
         for key in keys {
             assert_eq!(read_entity_field(&entity_field(&key)), Some(key));
         }
-        assert_eq!(read_entity_field(MARKER), None);
+        assert!([MARKER, SAVING, SAVED].iter().all(|field| read_entity_field(field).is_none()));
     }
 }

@@ -1,11 +1,14 @@
 //! Snapshots: one hash a shard, a field an entity and one for the marker.
 //!
-//! A save is one script, a load is one command: nobody sees half of either. A save is of what changed
-//! since the last one: where that is gone (somebody emptied the store) it is refused.
+//! A load is one command. A save is written in pieces, one script each, so that appends are not kept
+//! waiting; the marker and what is removed come with the last one. Until then entities may be newer
+//! than the marker, as they may be in any snapshot; a save that does not end leaves no more than that,
+//! and without a marker nothing counts. A save is of what changed since the last one: where that, or an
+//! earlier piece, is gone (somebody emptied the store) it is refused.
 
 use super::{
     fault::{Fault, failed},
-    keys::{MARKER, Prefix, entity_field, marker_bytes, read_entity_field, read_marker},
+    keys::{MARKER, Prefix, SAVED, SAVING, entity_field, marker_bytes, read_entity_field, read_marker},
     link::Link,
     scripts::Script,
 };
@@ -21,6 +24,9 @@ use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
+
+/// A piece ends with the entity that passes this many bytes: appends wait for it, and for its `fsync`.
+const PIECE_BYTES: usize = 128 << 10;
 
 /// The snapshots in Redis. Made by [`super::RedisStorage::open`].
 pub struct RedisSnapshots {
@@ -106,15 +112,12 @@ async fn load(link: &Link, key: &str) -> Result<Option<SnapshotSet>, Fault> {
         let (Value::BulkString(field), Value::BulkString(value)) = field else { return Err(strange(key)) };
         if field == MARKER {
             marker = Some(read_marker(&value).ok_or_else(|| strange(key))?);
-        } else {
+        } else if field != SAVING && field != SAVED {
             entities.push((read_entity_field(&field).ok_or_else(|| strange(key))?, value));
         }
     }
-    match marker {
-        Some(marker) => Ok(Some(SnapshotSet { marker, entities })),
-        None if entities.is_empty() => Ok(None),
-        None => Err(strange(key)),
-    }
+    // Entities alone are of a first save that did not end.
+    Ok(marker.map(|marker| SnapshotSet { marker, entities }))
 }
 
 async fn load_one(link: &Link, key: &str, entity: &EntityKey) -> Result<Option<(Mark, Vec<u8>)>, Fault> {
@@ -128,25 +131,48 @@ async fn load_one(link: &Link, key: &str, entity: &EntityKey) -> Result<Option<(
         Ok([Value::BulkString(marker), Value::BulkString(bytes)]) => {
             read_marker(&marker).map(|marker| Some((marker, bytes))).ok_or_else(|| strange(key))
         }
-        Ok([_, Value::Nil]) => Ok(None),
+        Ok([_, Value::Nil] | [Value::Nil, _]) => Ok(None),
         _ => Err(strange(key)),
     }
 }
 
+/// Answers as the script does, from the first piece that is refused, or from the last.
 async fn save(link: &Link, key: &str, changed: &SnapshotSet, removed: &[EntityKey], onto: bool) -> Result<Value, Fault> {
-    // Repeating it does no harm: it says what is, and a later owner's marker stops it.
-    link.ask(|scripts, pipeline| {
-        let mut call = scripts.call(Script::Save, 1);
-        call.arg(key).arg(marker_bytes(changed.marker)).arg(u8::from(onto)).arg(changed.entities.len());
-        for (entity, bytes) in &changed.entities {
-            call.arg(entity_field(entity)).arg(&bytes[..]);
+    let name = uuid::Uuid::new_v4();
+    let mut left = &changed.entities[..];
+    let mut begins = true;
+    loop {
+        let mut bytes = 0;
+        let passes = left.iter().position(|(_, entity)| {
+            bytes += entity.len();
+            bytes > PIECE_BYTES
+        });
+        let (piece, rest) = left.split_at(passes.map_or(left.len(), |at| at + 1));
+        let ends = rest.is_empty();
+        let which = match (begins, ends) {
+            (true, true) => "all",
+            (true, false) => "first",
+            (false, false) => "middle",
+            (false, true) => "last",
+        };
+        // Repeating it does no harm: it says what is, and a later owner's marker stops it.
+        let sent = link.ask(|scripts, pipeline| {
+            let mut call = scripts.call(Script::Save, 1);
+            call.arg(key).arg(marker_bytes(changed.marker)).arg(u8::from(onto)).arg(which).arg(&name.as_bytes()[..]).arg(piece.len());
+            for (entity, bytes) in piece {
+                call.arg(entity_field(entity)).arg(&bytes[..]);
+            }
+            for entity in removed.iter().filter(|_| ends) {
+                call.arg(entity_field(entity));
+            }
+            pipeline.add_command(call);
+        });
+        let answer = sent.await?;
+        if ends || answer != Value::Int(0) {
+            return Ok(answer);
         }
-        for entity in removed {
-            call.arg(entity_field(entity));
-        }
-        pipeline.add_command(call);
-    })
-    .await
+        (left, begins) = (rest, false);
+    }
 }
 
 fn strange(key: &str) -> Fault {
