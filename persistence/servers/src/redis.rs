@@ -36,7 +36,13 @@ impl Redis {
     /// As [`Redis::durable`], with its data on a small disk ([`Server::disk`]). `None` where none may be mounted.
     #[must_use]
     pub fn durable_on_small_disk(mebibytes: u32) -> Option<Self> {
-        let kind = Config { lines: DURABLE.iter().map(ToString::to_string).collect(), mode: Mode::Plain };
+        Self::on_small_disk(&DURABLE, mebibytes)
+    }
+
+    /// With lines of `redis.conf`, and data on a small disk.
+    #[must_use]
+    pub fn on_small_disk(lines: &[&str], mebibytes: u32) -> Option<Self> {
+        let kind = Config { lines: lines.iter().map(ToString::to_string).collect(), mode: Mode::Plain };
         let server = Server::on_small_disk(kind, DATA, mebibytes, |_| {})?;
         Some(Self { server, tls: false, credentials: String::new() })
     }
