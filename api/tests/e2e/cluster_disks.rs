@@ -2,7 +2,7 @@
 //! same stores are in `cluster_faults`.
 
 use crate::{
-    cluster_faults::{BIDDERS, SOME, in_tables, on, ready_again, rounds, stage, verified},
+    cluster_faults::{BIDDERS, LOTS, SOME, in_tables, on, ready_again, rounds, stage, verified},
     kit::{CANT_MOUNT, Finished, Load, Rng, Server, lot, skipped, until, until_within},
 };
 use gavel_test_servers::{Postgres, Redis, SlowDisk};
@@ -85,6 +85,36 @@ async fn a_full_disk_under_redis() {
     in_tables(&history, &server, &postgres);
 }
 
+/// One that syncs once a second refuses to write while its disk is full, and goes on by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_under_a_relaxed_redis() {
+    let mut rng = Rng::seeded("a_full_disk_under_a_relaxed_redis");
+    let lines = ["appendonly yes", "appendfsync everysec", "maxmemory-policy noeviction"];
+    let Some(redis) = Redis::on_small_disk(&lines, SMALL) else {
+        return skipped("a_full_disk_under_a_relaxed_redis", CANT_MOUNT);
+    };
+    let postgres = Postgres::start();
+    let mut server = on(&redis.url(), &postgres).env("GAVEL__REDIS__DURABILITY", "relaxed").start();
+    let load = Load::start(&server, LOTS, BIDDERS, &mut rng).await;
+    load.goes_on(SOME);
+    for _ in 0..rounds(2) {
+        let told = load.unavailable();
+        redis.disk().fill();
+        told_and_shown(&server, &load, told);
+        not_ready(&server, "MISCONF");
+        redis.disk().free();
+        load.goes_on(SOME);
+    }
+    let history = verified(load, &server, &postgres).await;
+    server.restart();
+    in_tables(&history, &server, &postgres);
+    // Whoever starts meanwhile is told the same.
+    redis.disk().fill();
+    until("Redis to refuse", || redis.command(&format!("SET pad {}", "x".repeat(8192))).starts_with("-MISCONF").then_some(()));
+    let another = on(&redis.url(), &postgres).env("GAVEL__REDIS__DURABILITY", "relaxed").env("GAVEL__REDIS__KEY_PREFIX", "another");
+    one_line(&another.in_postgres(postgres.database("another")).refused(), &[&redis.addr().to_string(), "MISCONF"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_under_postgresql() {
     let mut rng = Rng::seeded("a_full_disk_under_postgresql");
@@ -164,7 +194,7 @@ async fn a_start_onto_a_full_disk() {
     // nor does a new journal.
     redis.disk().fill();
     let address = redis.addr().to_string();
-    one_line(&setup.clone().refused(), &[&address]);
+    one_line(&setup.clone().refused(), &[&address, "writing what it is to hold"]);
     redis.ended();
     redis.disk().free();
     redis.restart();
