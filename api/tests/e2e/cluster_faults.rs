@@ -1,20 +1,24 @@
 //! The cluster profile's stores, journal in Redis and tables in PostgreSQL, and what happens to them under load. Each time
 //! clients are held against the server, and both against what stands in PostgreSQL afterwards.
 //!
-//! `GAVEL_FAULT_ROUNDS=5` does each fault that often; `GAVEL_SEED` reruns one.
+//! `GAVEL_FAULT_ROUNDS=5` does each fault that often, `GAVEL_FAULT_AWAY_SECONDS=60` keeps PostgreSQL away for that long;
+//! `GAVEL_SEED` reruns one.
 
 use crate::{
     crash::kills_lose_and_double_nothing,
-    kit::{History, Load, PATIENCE, Rng, Server, Setup, lot, until, until_within, uuid},
+    kit::{History, Load, PATIENCE, Rng, Server, Setup, lot, pace, until, until_within, uuid},
 };
 use gavel_test_servers::{Flow, Postgres, Proxy, Redis};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-const LOTS: usize = 16;
-const BIDDERS: usize = 32;
+pub(crate) const LOTS: usize = 16;
+pub(crate) const BIDDERS: usize = 32;
 /// Receipts after which a load counts as one.
-const SOME: u64 = 200;
+pub(crate) const SOME: u64 = 200;
 /// How long the tables may take to follow, beside other tests on a busy machine.
 const CATCHING_UP: Duration = Duration::from_secs(60);
 
@@ -23,13 +27,19 @@ pub(crate) fn rounds(usual: u32) -> u32 {
     std::env::var("GAVEL_FAULT_ROUNDS").ok().map_or(usual, |text| text.parse().expect("GAVEL_FAULT_ROUNDS is a number"))
 }
 
+/// How long PostgreSQL is away where that is long; bidders bid as fast as they are answered.
+fn away() -> Duration {
+    let seconds = std::env::var("GAVEL_FAULT_AWAY_SECONDS").map_or(3, |text| text.parse().expect("GAVEL_FAULT_AWAY_SECONDS is a number"));
+    Duration::from_secs(seconds)
+}
+
 pub(crate) fn on(redis: &str, postgres: &Postgres) -> Setup {
     let setup = Setup::new().in_redis(redis).in_postgres(postgres.url()).env("GAVEL__LIMITS__REQUESTS_PER_SECOND", 0);
     setup.env("GAVEL__REDIS__REQUEST_TIMEOUT_MS", 1000).env("GAVEL__POSTGRES__CONNECT_TIMEOUT_MS", 1000)
 }
 
 /// A server on both, under load.
-async fn stage(redis: &Redis, postgres: &Postgres, rng: &mut Rng) -> (Server, Load) {
+pub(crate) async fn stage(redis: &Redis, postgres: &Postgres, rng: &mut Rng) -> (Server, Load) {
     let server = on(&redis.url(), postgres).start();
     let load = Load::start(&server, LOTS, BIDDERS, rng).await;
     load.goes_on(SOME);
@@ -44,7 +54,7 @@ fn metric(server: &Server, name: &str) -> f64 {
 }
 
 #[track_caller]
-fn ready_again(server: &Server) {
+pub(crate) fn ready_again(server: &Server) {
     let rest = server.nobody();
     until_within(3 * PATIENCE, "readiness", || (rest.get("/health/ready").status == 200).then_some(()));
 }
@@ -213,12 +223,19 @@ async fn a_postgresql_that_is_away_for_long() {
     let (redis, mut postgres) = (Redis::durable(), Postgres::start());
     let (mut server, load) = stage(&redis, &postgres, &mut rng).await;
     postgres.stop();
-    load.goes_on(5 * SOME);
+    load.goes_on(SOME);
+    // The length of the outage is what is asked for; nothing is awaited but its end.
+    tokio::time::sleep(away()).await;
     let problem = server.nobody().get("/health/ready").problem(503, "unavailable");
     let named = format!("the tables in PostgreSQL at {}", postgres.addr());
     assert!(problem["reasons"].to_string().contains(&named), "{problem}");
     // A server that is killed meanwhile waits for nothing that is in Redis.
+    let (told, behind) = (load.receipts(), metric(&server, "gavel_projector_lag_batches"));
+    let back = Instant::now();
     postgres.restart();
+    let caught_up = || postgres.sql("gavel", "SELECT count(*) FROM gavel.bids").parse::<u64>().unwrap() >= told;
+    until_within(CATCHING_UP + 4 * away(), "the tables to catch up under load", || caught_up().then_some(()));
+    println!("{told} rows, {behind} batches behind after {:?} away; caught up {:?} after the restart", away(), back.elapsed());
     load.goes_on(SOME);
     let history = verified(load, &server, &postgres).await;
     server.restart();
@@ -276,14 +293,15 @@ async fn beyond_the_journals_bound_bids_are_overloaded_and_none_is_lost() {
 
 /// Asks until the server takes a bid; the receipt.
 async fn until_taken(socket: &mut crate::kit::Socket, lot: &str, amount: u64) -> Value {
-    let end = std::time::Instant::now() + CATCHING_UP;
+    let end = Instant::now() + CATCHING_UP;
     let bid = json!({"bid": {"lot": lot, "bid_id": uuid(), "amount": amount}});
+    let mut pace = pace(Duration::from_millis(50));
     loop {
+        pace.tick().await;
         match socket.try_ask(&bid).await.unwrap() {
             Ok(mut ok) => return ok["receipt"].take(),
-            Err(error) => assert!(error["code"] == "overloaded" && std::time::Instant::now() < end, "{error}"),
+            Err(error) => assert!(error["code"] == "overloaded" && Instant::now() < end, "{error}"),
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! `kill -9` under load: what clients were told holds afterwards, and what was cut off is decided once.
 
 use crate::kit::{
-    Handshake, History, PATIENCE, Rng, Server, Setup, Socket, event_name, in_ms, lot, lot_with, parse_ms, passed, until, uuid,
+    Handshake, History, PATIENCE, Rng, Server, Setup, Socket, event_name, in_ms, lot, lot_with, pace, parse_ms, passed, until, uuid,
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -172,6 +172,7 @@ impl Witness {
 /// Creates lots under keys until the server is gone; the last one, and what came of it.
 fn cut_off_creation(server: &Server, round: usize) -> std::thread::JoinHandle<(String, Value, Option<Value>)> {
     let house = server.house();
+    let (runtime, mut pace) = (tokio::runtime::Handle::current(), pace(Duration::from_millis(25)));
     std::thread::spawn(move || {
         let mut last = None;
         for n in 0.. {
@@ -186,8 +187,8 @@ fn cut_off_creation(server: &Server, round: usize) -> std::thread::JoinHandle<(S
                     break;
                 }
             }
-            // A pace, so that the lots don't become too many; nothing is awaited.
-            std::thread::sleep(Duration::from_millis(25));
+            // So that the lots don't become too many.
+            runtime.block_on(pace.tick());
         }
         last.unwrap()
     })

@@ -1,13 +1,13 @@
 //! Data directories that something happened to: what can be repaired is, and said; what can't is refused, and changed by
 //! nothing.
 
-use crate::kit::{Finished, History, Server, Setup, Socket, lot, lot_with, skipped, until, uuid};
+use crate::kit::{CANT_MOUNT, Finished, History, Server, Setup, Socket, lot, lot_with, skipped, until, uuid};
+use gavel_test_servers::Disk;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     slice::from_ref,
 };
 
@@ -312,31 +312,6 @@ fn a_key_that_others_can_read_is_refused() {
     assert!(refused.stderr.contains("jwt.key"), "{}", refused.stderr);
 }
 
-const CANT_MOUNT: &str = "a file system of its own can't be mounted: only root can, and in a container only where it is allowed";
-
-/// A small file system of a test's own, in memory; unmounted when dropped.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn mount(mebibytes: u32) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let size = format!("size={mebibytes}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "gavel-test"]).arg(dir.path()).output();
-        mounted.is_ok_and(|output| output.status.success()).then_some(Self(dir))
-    }
-
-    fn remount(&self, how: &str) {
-        let status = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(self.0.path()).status().unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn a_directory_that_may_not_be_written_is_refused_and_said() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -364,10 +339,11 @@ fn says_read_only(refused: &Finished) {
 
 #[test]
 fn a_read_only_file_system_is_refused_and_said() {
-    let Some(disk) = Disk::mount(64) else {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::mount(dir.path(), 64) else {
         return skipped("a_read_only_file_system_is_refused_and_said", CANT_MOUNT);
     };
-    let mut server = Setup::on(disk.0.path().join("data")).in_files().start();
+    let mut server = Setup::on(disk.dir().join("data")).in_files().start();
     let lot = open_lot(&server);
     server.terminate();
     disk.remount("ro");
@@ -380,12 +356,13 @@ fn a_read_only_file_system_is_refused_and_said() {
 
 #[tokio::test]
 async fn a_full_disk_refuses_and_loses_nothing() {
-    let Some(disk) = Disk::mount(24) else {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::mount(dir.path(), 24) else {
         return skipped("a_full_disk_refuses_and_loses_nothing", CANT_MOUNT);
     };
-    let filler = disk.0.path().join("filler");
+    let filler = disk.dir().join("filler");
     fs::write(&filler, vec![0; 16 << 20]).unwrap();
-    let mut server = Setup::on(disk.0.path().join("data")).in_files().env("GAVEL__ENGINE__SHARDS", 1).start();
+    let mut server = Setup::on(disk.dir().join("data")).in_files().env("GAVEL__ENGINE__SHARDS", 1).start();
     let lot = open_lot(&server);
     let mut history = some_bids(&server, &lot, 100).await;
     let house = server.house();

@@ -16,6 +16,8 @@ mod bincode;
 mod bincode_vectors;
 mod browser;
 mod cli;
+mod cluster_clock;
+mod cluster_disks;
 mod cluster_faults;
 mod cluster_redis;
 mod cluster_start;

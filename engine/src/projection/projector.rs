@@ -42,7 +42,7 @@ const PACE: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_millis(200);
 const LONGEST_REST: Duration = Duration::from_secs(30);
 
-/// What an operator must know of the projector; none while it runs.
+/// What an operator must know of the projector; none while it runs and every shard's batches reach the tables.
 pub(crate) type Trouble = Arc<Mutex<Option<String>>>;
 
 /// Brings the tables of a node's shards up to date, for ever.
@@ -65,6 +65,8 @@ pub(crate) struct Projector {
 struct Rest {
     until: Instant,
     pause: Duration,
+    /// What an operator must know of it.
+    trouble: Option<String>,
 }
 
 /// Lowers this thread's priority. Where that is refused, it runs like the others.
@@ -143,7 +145,7 @@ impl Projector {
                     () = sleep_until(self.next_try()) => {}
                 },
                 Outcome::Wrote(events) => {
-                    *self.trouble.lock() = None;
+                    self.tell();
                     if events < limits::PROJECTION_EVENTS / 2 && !stop.is_cancelled() {
                         tokio::time::sleep(PACE).await;
                     }
@@ -174,13 +176,19 @@ impl Projector {
 
     fn leave_out(&mut self, shard: ShardId, reason: &str) {
         tracing::error!(%shard, %reason, "this shard's batches can't be brought into the tables: the others go on");
-        self.rest(shard);
+        self.rest(shard, Some(format!("shard {shard}: its batches can't be brought into the tables: {reason}")));
+        self.tell();
+    }
+
+    /// Tells what keeps a shard from the tables, while anything does: its own journal goes on, and grows.
+    fn tell(&self) {
+        *self.trouble.lock() = self.resting.values().find_map(|rest| rest.trouble.clone());
     }
 
     /// Tries a shard again later.
-    fn rest(&mut self, shard: ShardId) {
+    fn rest(&mut self, shard: ShardId, trouble: Option<String>) {
         let pause = self.resting.get(&shard).map_or(RETRY, |rest| (rest.pause * 2).min(LONGEST_REST));
-        self.resting.insert(shard, Rest { until: Instant::now() + pause, pause });
+        self.resting.insert(shard, Rest { until: Instant::now() + pause, pause, trouble });
         let shards = self.shards;
         self.views.retain(|lot, _| shard_of(*lot, shards) != shard);
     }
@@ -202,7 +210,7 @@ impl Projector {
             }
             Err(error) => tracing::error!(%error, "the cursors can't be read: trying again"),
         }
-        self.rest(shard);
+        self.rest(shard, None);
     }
 
     /// One transaction of as many shards as have something, or of one.

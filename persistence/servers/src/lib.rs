@@ -1,5 +1,5 @@
-//! Private server processes for tests: Redis (alone or as a cluster), PostgreSQL and PgBouncer from Debian's packages, and a
-//! TCP proxy that misbehaves on demand.
+//! Private server processes for tests: Redis (alone or as a cluster), PostgreSQL and PgBouncer from Debian's packages, a
+//! TCP proxy that misbehaves on demand, and disks that do.
 //!
 //! Each server has a free port and a temporary directory of its own, is ready when its constructor
 //! returns, and ends with its handle (or with the test's process, if that is killed). Everything
@@ -7,6 +7,7 @@
 //! may depend on this crate.
 
 mod certificate;
+mod disk;
 mod pgbouncer;
 mod postgres;
 mod process;
@@ -14,6 +15,7 @@ mod proxy;
 mod redis;
 mod redis_cluster;
 
+pub use disk::{Disk, SlowDisk};
 pub use pgbouncer::PgBouncer;
 pub use postgres::Postgres;
 pub use process::Server;

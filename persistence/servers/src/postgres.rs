@@ -37,6 +37,13 @@ impl Postgres {
         Self { server: Server::start(kind, copy_template) }
     }
 
+    /// As [`Postgres::start`], with its data on a small disk ([`Server::disk`]). `None` where none may be mounted.
+    #[must_use]
+    pub fn on_small_disk(mebibytes: u32) -> Option<Self> {
+        let server = Server::on_small_disk(Config { lines: String::new() }, "data", mebibytes, copy_template)?;
+        Some(Self { server })
+    }
+
     /// One that speaks TLS to those who ask for it, with a certificate made for it (`cert.pem` in its
     /// directory).
     #[must_use]
@@ -73,6 +80,17 @@ impl Postgres {
     /// # Panics
     /// It fails.
     pub fn sql(&self, database: &str, statement: &str) -> String {
+        self.try_sql(database, statement).unwrap_or_else(|said| panic!("{statement}: {said}"))
+    }
+
+    /// As [`Postgres::sql`].
+    ///
+    /// # Errors
+    /// It fails; what `psql` said.
+    ///
+    /// # Panics
+    /// `psql` is missing.
+    pub fn try_sql(&self, database: &str, statement: &str) -> Result<String, String> {
         let address = self.server.addr();
         let output = Command::new(installed("psql"))
             .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--username=gavel", "--host"])
@@ -81,8 +99,8 @@ impl Postgres {
             .args(["--dbname", database, "--command", statement])
             .output()
             .expect("psql runs");
-        assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A server's process: started on a free port, awaited, signalled, ended. What the servers are is in
 //! the files named like them.
 
+use crate::disk::Disk;
 use rustix::process::{Pid, Signal, getuid, kill_process};
 use std::{
     ffi::OsString,
@@ -16,9 +17,9 @@ use std::{
 use tempfile::TempDir;
 
 /// Gives up on a server that is not ready, or not gone, after this.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at a server that is not there yet.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// Ports that are tried: another process may take a free one before the server does.
 const PORTS_TRIED: u32 = 10;
 
@@ -45,6 +46,8 @@ pub(crate) trait Kind: Send + Sync + 'static {
 /// A server's process, its port and its data.
 pub struct Server {
     kind: Box<dyn Start>,
+    /// Before the directory that it is mounted in: it goes first.
+    disk: Option<Disk>,
     dir: TempDir,
     port: u16,
     child: Option<Child>,
@@ -59,7 +62,18 @@ trait Start: Send + Sync {
 impl Server {
     /// Starts one in a new directory, which `fill` may put data into first.
     pub(crate) fn start<K: Kind>(kind: K, fill: impl FnOnce(&Path)) -> Self {
+        Self::start_in(temporary_dir(), None, kind, fill)
+    }
+
+    /// The same, with a folder of that directory on a small disk of its own ([`Server::disk`]). `None` where none may be
+    /// mounted.
+    pub(crate) fn on_small_disk<K: Kind>(kind: K, folder: &str, mebibytes: u32, fill: impl FnOnce(&Path)) -> Option<Self> {
         let dir = temporary_dir();
+        let disk = Disk::mount(&dir.path().join(folder), mebibytes)?;
+        Some(Self::start_in(dir, Some(disk), kind, fill))
+    }
+
+    fn start_in<K: Kind>(dir: TempDir, disk: Option<Disk>, kind: K, fill: impl FnOnce(&Path)) -> Self {
         fill(dir.path());
         if kind.shuns_root() && getuid().is_root() {
             give_to_postgres(dir.path());
@@ -67,7 +81,7 @@ impl Server {
         for _ in 0..PORTS_TRIED {
             let port = free_port();
             match Start::start(&kind, dir.path(), port) {
-                Ok(child) => return Self { kind: Box::new(kind), dir, port, child: Some(child) },
+                Ok(child) => return Self { kind: Box::new(kind), disk, dir, port, child: Some(child) },
                 Err(log) if port_was_taken(&log) => {}
                 Err(log) => panic!("{} did not start: {log}", K::PACKAGE),
             }
@@ -87,6 +101,15 @@ impl Server {
         self.dir.path()
     }
 
+    /// The small disk its data is on.
+    ///
+    /// # Panics
+    /// It was not given one.
+    #[must_use]
+    pub const fn disk(&self) -> &Disk {
+        self.disk.as_ref().expect("a small disk")
+    }
+
     /// Its process id.
     ///
     /// # Panics
@@ -100,6 +123,20 @@ impl Server {
     #[must_use]
     pub fn log(&self) -> String {
         read_log(self.dir.path())
+    }
+
+    /// Waits until it has ended by itself, and tells what it said. Its children, if it had any, have ended too.
+    ///
+    /// # Panics
+    /// It goes on for a minute, or does not run.
+    pub fn ended(&mut self) -> String {
+        let until = Instant::now() + PATIENCE;
+        while self.child.as_mut().expect("it runs").try_wait().expect("it is ours").is_none() {
+            assert!(Instant::now() < until, "the server goes on: {}", self.log());
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        self.child = None;
+        self.log()
     }
 
     /// Ends it in good order and waits until it is gone. Does nothing if it does not run.
@@ -234,7 +271,7 @@ impl<K: Kind> Start for K {
 }
 
 /// Starts a process from a thread that never ends: `--pdeathsig` means the parent's thread.
-fn spawn(command: Command) -> Child {
+pub(crate) fn spawn(command: Command) -> Child {
     type Request = (Command, mpsc::Sender<std::io::Result<Child>>);
     static STARTER: OnceLock<mpsc::Sender<Request>> = OnceLock::new();
     let starter = STARTER.get_or_init(|| {
@@ -256,12 +293,14 @@ fn spawn(command: Command) -> Child {
 
 /// One that goes with its handle, and with this process: what is static, or was killed, never drops its
 /// handle. A shell in a group of its own reads the names and removes what is left once the pipe
-/// from here closes.
+/// from here closes; a disk mounted in one goes first.
 pub(crate) fn temporary_dir() -> TempDir {
     static CLEANER: OnceLock<Mutex<Child>> = OnceLock::new();
     let cleaner = CLEANER.get_or_init(|| {
         let mut command = Command::new("sh");
-        command.args(["-c", "left=$(cat); printf '%s\\n' \"$left\" | xargs -r -d '\\n' rm -rf --"]).process_group(0);
+        let remove = "left=$(cat); printf '%s\\n' \"$left\" | while IFS= read -r dir; do if [ -d \"$dir\" ]; then \
+                      umount -l \"$dir\"/*/; rm -rf -- \"$dir\"; fi; done";
+        command.args(["-c", remove]).process_group(0);
         Mutex::new(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sh runs"))
     });
     let dir = tempfile::Builder::new().prefix("gavel-test-").tempdir().expect("a temporary directory");

@@ -15,6 +15,10 @@ use std::{
 /// Lines of `redis.conf`.
 const CERTIFICATE: &str = "tls-cert-file cert.pem\ntls-key-file key.pem\ntls-ca-cert-file cert.pem\ntls-auth-clients no\n";
 
+/// Where data is, in a folder of its own, if that is on a disk of its own.
+const DATA: &str = "data";
+const DURABLE: [&str; 3] = ["appendonly yes", "appendfsync always", "maxmemory-policy noeviction"];
+
 /// A Redis of one's own. Stops, kills and the like are [`Server`]'s.
 pub struct Redis {
     server: Server,
@@ -26,7 +30,21 @@ impl Redis {
     /// One that keeps what it acknowledged: `appendonly yes`, `appendfsync always`, `noeviction`.
     #[must_use]
     pub fn durable() -> Self {
-        Self::with(&["appendonly yes", "appendfsync always", "maxmemory-policy noeviction"])
+        Self::with(&DURABLE)
+    }
+
+    /// As [`Redis::durable`], with its data on a small disk ([`Server::disk`]). `None` where none may be mounted.
+    #[must_use]
+    pub fn durable_on_small_disk(mebibytes: u32) -> Option<Self> {
+        Self::on_small_disk(&DURABLE, mebibytes)
+    }
+
+    /// With lines of `redis.conf`, and data on a small disk.
+    #[must_use]
+    pub fn on_small_disk(lines: &[&str], mebibytes: u32) -> Option<Self> {
+        let kind = Config { lines: lines.iter().map(ToString::to_string).collect(), mode: Mode::Plain };
+        let server = Server::on_small_disk(kind, DATA, mebibytes, |_| {})?;
+        Some(Self { server, tls: false, credentials: String::new() })
     }
 
     /// With lines of `redis.conf`. Without any it keeps nothing on disk.
@@ -158,7 +176,8 @@ impl Kind for Config {
             }
             Mode::Plain | Mode::Sentinel => format!("port {port}\n"),
         };
-        let file = format!("bind 127.0.0.1\n{listen}dir {}\n{}\n", dir.display(), self.lines.join("\n"));
+        let data = Some(dir.join(DATA)).filter(|data| data.exists()).unwrap_or_else(|| dir.to_owned());
+        let file = format!("bind 127.0.0.1\n{listen}dir {}\n{}\n", data.display(), self.lines.join("\n"));
         if self.mode == Mode::Sentinel {
             std::fs::write(dir.join("redis.conf"), file).expect("its configuration");
             return vec!["redis.conf".into(), "--sentinel".into()];

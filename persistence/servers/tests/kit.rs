@@ -1,6 +1,6 @@
 //! The kit itself: what it starts serves, and what it is told to break breaks.
 
-use gavel_test_servers::{Flow, PgBouncer, Postgres, Proxy, Redis, RedisCluster};
+use gavel_test_servers::{Flow, PgBouncer, Postgres, Proxy, Redis, RedisCluster, SlowDisk};
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream as Blocking},
@@ -187,4 +187,50 @@ fn a_slot_moves_with_its_keys() {
     assert!(ask(cluster.masters[from].addr(), "INCR a").starts_with("-ASK"));
     moving.finish();
     assert_eq!((ask(cluster.masters[to].addr(), "INCR a"), cluster.owner_of("a")), (":2".to_owned(), to));
+}
+
+/// Says why a test did not run here; where all must run, that is a failure.
+fn skipped(test: &str, why: &str) {
+    let must = std::env::var("GAVEL_TESTS_MUST_RUN").is_ok_and(|must| must != "0");
+    assert!(!must, "{test} did not run: {why}");
+    eprintln!("skipped: {test}: {why}");
+}
+
+#[test]
+fn a_full_disk_ends_a_redis_that_keeps_its_word_and_goes_with_it() {
+    let Some(mut redis) = Redis::durable_on_small_disk(64) else {
+        return skipped("a_full_disk_ends_a_redis_that_keeps_its_word_and_goes_with_it", "nothing may be mounted");
+    };
+    assert_eq!(ask(redis.addr(), "SET a 1"), "+OK");
+    redis.disk().fill();
+    let mut stream = Blocking::connect(redis.addr()).expect("it listens");
+    // More than may be left of a page.
+    stream.write_all(format!("SET b {}\r\n", "x".repeat(8192)).as_bytes()).expect("it reads");
+    assert!(redis.ended().contains("Can't recover from AOF write error"));
+    redis.disk().free();
+    redis.restart();
+    assert_eq!((ask(redis.addr(), "INCR a").as_str(), ask(redis.addr(), "EXISTS b").as_str()), (":2", ":0"));
+    let dir = redis.dir().to_owned();
+    drop(redis);
+    let mounts = std::fs::read_to_string("/proc/mounts").expect("there are some");
+    assert!(!dir.exists() && !mounts.contains(&dir.display().to_string()), "{mounts}");
+}
+
+#[test]
+fn a_slow_disk_delays_what_is_kept_until_it_is_dropped() {
+    let redis = Redis::durable();
+    let slow = match SlowDisk::under(redis.pid(), Duration::from_millis(500)) {
+        Ok(slow) => slow,
+        Err(why) => return skipped("a_slow_disk_delays_what_is_kept_until_it_is_dropped", &why),
+    };
+    let mut stream = Blocking::connect(redis.addr()).expect("it listens");
+    stream.write_all(b"SET a 1\r\n").expect("it reads");
+    stream.set_read_timeout(Some(Duration::from_millis(20))).expect("settable");
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).expect_err("it is not kept yet");
+    stream.set_read_timeout(None).expect("settable");
+    stream.read_exact(&mut answer).expect("it is kept");
+    assert_eq!(&answer, b"+OK\r\n");
+    drop(slow);
+    assert_eq!(ask(redis.addr(), "INCR a"), ":2");
 }

@@ -154,7 +154,7 @@ impl Opening {
     /// Writes what is not there yet, and gives what stands there then: whoever comes first writes, all read the same.
     pub(super) async fn settle(&self, endpoint: &Endpoint, prefix: &Prefix, ours: &Meta) -> Result<Meta, OpenError> {
         let settled = endpoint.transaction(settling(prefix, ours).atomic()).await;
-        let (found,): (Fields,) = settled.map_err(|fault| self.other(READING, &fault))?;
+        let (found,): (Fields,) = settled.map_err(|fault| self.other("writing what it is to hold", &fault))?;
         self.read(found)?.ok_or_else(|| self.other(READING, &Fault::Refused("it is gone again".into())))
     }
 

@@ -1,6 +1,6 @@
 //! Bidders that go on through faults of what is behind the server: each bid is asked again under its id until it is decided.
 
-use super::{History, Rng, Server, Socket, event_name, in_ms, lot_with, until_within};
+use super::{History, Rng, Server, Socket, event_name, in_ms, lot_with, pace, until_within};
 use serde_json::json;
 use std::{
     sync::{
@@ -96,6 +96,7 @@ impl Load {
 async fn bid(mut socket: Socket, name: String, lots: Vec<String>, mut rng: Rng, shared: Arc<Shared>) -> Witness {
     let mut witness = Witness::default();
     let mut least: Vec<u64> = vec![10; lots.len()];
+    let mut pace = pace(Duration::from_millis(20));
     while !shared.stop.load(Ordering::SeqCst) {
         let lot = rng.between(0, lots.len() as u64) as usize;
         let amount = least[lot] + rng.between(0, 3);
@@ -106,8 +107,7 @@ async fn bid(mut socket: Socket, name: String, lots: Vec<String>, mut rng: Rng, 
                     assert_eq!(error["temporary"], true, "{error}");
                     shared.unavailable.fetch_add(1, Ordering::SeqCst);
                     bid["retry"] = json!(true);
-                    // A pace; nothing is awaited.
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    pace.tick().await;
                 }
                 decided => break decided,
             }

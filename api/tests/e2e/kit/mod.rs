@@ -50,6 +50,16 @@ pub(crate) fn until_within<T>(patience: Duration, what: &str, mut read: impl FnM
     }
 }
 
+/// A pace for what is asked again and again; nothing is awaited by it. What comes late makes all after it as late.
+pub(crate) fn pace(every: Duration) -> tokio::time::Interval {
+    let mut pace = tokio::time::interval(every);
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    pace
+}
+
+/// Why a test that needs a small disk of its own may not run.
+pub(crate) const CANT_MOUNT: &str = "a file system of its own can't be mounted: only root can, and in a container only where it is allowed";
+
 /// Says why a test did not run here; where all must run (`scripts/test`), that is a failure.
 #[track_caller]
 pub(crate) fn skipped(test: &str, why: &str) {
