@@ -251,7 +251,9 @@ fn report(opened: &Opened, settings: &Settings) {
         );
     }
     if found.lost_journal {
-        tracing::error!("{journal} is missing: it is made anew from the archive; batches that were not archived yet are lost");
+        tracing::error!(
+            "{journal} is missing: it is made anew from the archive; what was acknowledged and had not reached the archive, if anything had, is lost"
+        );
     }
     if found.rebuilt_tables {
         tracing::warn!("{} is missing: it is made anew from the journal", opened.stores.tables());

@@ -8,7 +8,8 @@
 
 use super::{
     connect::Place,
-    writer::{Job, JobError, Step, Writer},
+    job::{Job, JobError, Step},
+    writer::Writer,
 };
 use futures_util::{FutureExt as _, future::BoxFuture};
 use sqlx::SqliteConnection;

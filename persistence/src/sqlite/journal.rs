@@ -2,9 +2,11 @@
 
 use super::{
     checkpoint::Checkpointer,
+    job::{Job, JobError, Step},
     rows::{RowError, bind_sealed, read_sealed},
+    shared::{Shared, Unread},
     streams::{Fit, Streams, fit},
-    writer::{Job, JobError, Shared, Step, Unread, Writer, insert_statement},
+    writer::{Writer, insert_statement},
 };
 use crate::columns::{failed, id_numbers};
 use futures_util::{FutureExt as _, TryStreamExt as _, future::BoxFuture};

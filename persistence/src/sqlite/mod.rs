@@ -10,6 +10,7 @@ mod checkpoint;
 mod connect;
 mod fault;
 mod insert;
+mod job;
 mod journal;
 mod ledger;
 mod lock;
@@ -18,6 +19,7 @@ mod notes;
 mod open;
 mod project;
 mod rows;
+mod shared;
 mod snapshots;
 mod streams;
 mod tables;
@@ -31,9 +33,9 @@ pub use open::{FoundState, OpenError, OpenOptions, Opened};
 use crate::record::RecordFormat;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use gavel_engine::ports::{Storage, StorageError};
+use job::{Job, JobError, Step};
 use sqlx::SqliteConnection;
 use std::sync::Arc;
-use writer::{Job, JobError, Step};
 
 /// An open data directory. Its ports may be cloned freely; [`EmbeddedStorage::close`] ends them all.
 pub struct EmbeddedStorage {

@@ -5,8 +5,9 @@
 //! away afterwards; a start clears away what a crash left ([`clear_leftovers`]).
 
 use super::{
+    job::{Job, JobError, Step},
     rows::{RowError, read_mark},
-    writer::{Job, JobError, Step, Writer},
+    writer::Writer,
 };
 use crate::columns::{failed, id_numbers};
 use futures_util::{FutureExt as _, future::BoxFuture};

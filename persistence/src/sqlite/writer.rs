@@ -9,18 +9,16 @@
 use super::{
     connect::Place,
     fault::Fault,
+    job::{Job, JobError, Step},
     rows::{RowError, bind_sealed},
+    shared::{Shared, Unread},
     streams::{Fit, Streams, fit},
 };
-use crate::columns::{OutOfRange, failed};
-use futures_util::future::BoxFuture;
+use crate::columns::failed;
 use gavel_engine::ports::{StorageError, format::Sealed, journal::AppendError};
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
-};
-use tokio::sync::{Notify, mpsc, oneshot};
+use std::sync::{Arc, atomic::Ordering};
+use tokio::sync::{mpsc, oneshot};
 
 /// Appends that may wait: one in flight for each shard, and there are at most 4,096.
 const APPENDS_WAITING: usize = 4096;
@@ -34,38 +32,6 @@ const GROUPS_PER_STEP: u32 = 4;
 const LOG_BYTES_PER_GROUP: u64 = 12_000;
 /// Urgent jobs that may wait: they are few.
 const URGENT_WAITING: usize = 4;
-
-/// Something to be written between appends.
-pub(super) trait Job: Send + 'static {
-    /// Does one short transaction's worth. Is not called again after an error.
-    fn step<'a>(&'a mut self, conn: &'a mut SqliteConnection) -> BoxFuture<'a, Result<Step, JobError>>;
-}
-
-/// How far a job is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// It wants another step.
-    More,
-    /// All is done.
-    Done,
-    /// All is done, and nothing may be written any more: the task ends.
-    Close,
-}
-
-/// Why a job stopped.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum JobError {
-    #[error(transparent)]
-    Sqlx(#[from] sqlx::Error),
-    #[error(transparent)]
-    Row(#[from] RowError),
-    #[error(transparent)]
-    Unread(#[from] Unread),
-    #[error(transparent)]
-    Range(#[from] OutOfRange),
-    #[error("{0}")]
-    Refused(String),
-}
 
 struct Append {
     batch: Arc<Sealed>,
@@ -83,47 +49,6 @@ struct QueuedJob {
     operation: String,
     job: Box<dyn Job>,
     done: oneshot::Sender<Result<(), StorageError>>,
-}
-
-/// What the task shares with those who ask.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    /// None while nobody knows what the file holds: after a write of unknown fate, until it could be read again.
-    streams: Mutex<Option<Streams>>,
-    /// Bytes of batches in all streams, as they were last known.
-    kept_bytes: AtomicU64,
-    /// Bytes, about, that were written to the log since the last checkpoint began.
-    pub(super) log_bytes: AtomicU64,
-    /// Wakes the checkpointer.
-    pub(super) log_is_long: Notify,
-}
-
-/// Nobody knows what the journal holds until it can be read again.
-#[derive(Debug, thiserror::Error)]
-#[error("the journal can't be read after a write that failed")]
-pub(super) struct Unread;
-
-impl Shared {
-    pub(super) fn kept_bytes(&self) -> u64 {
-        self.kept_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Looks at what the file holds, or notes what has just been done to it.
-    pub(super) fn streams<R>(&self, look: impl FnOnce(&mut Streams) -> R) -> Result<R, Unread> {
-        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        let streams = streams.as_mut().ok_or(Unread)?;
-        let result = look(streams);
-        self.kept_bytes.store(streams.kept_bytes(), Ordering::Relaxed);
-        Ok(result)
-    }
-
-    /// What was found in the file; none: nobody knows.
-    pub(super) fn set_streams(&self, read: Option<Streams>) {
-        if let Some(streams) = &read {
-            self.kept_bytes.store(streams.kept_bytes(), Ordering::Relaxed);
-        }
-        *self.streams.lock().unwrap_or_else(PoisonError::into_inner) = read;
-    }
 }
 
 /// Hands work to the task. Cheap to clone; the task ends when all are gone.
