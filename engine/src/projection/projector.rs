@@ -58,6 +58,8 @@ pub(crate) struct Projector {
     first: u16,
     /// How many transactions take one shard alone: after one of several failed, to find the culprit.
     alone: usize,
+    /// Why it began again, until it has written something.
+    panic: Option<String>,
     trouble: Trouble,
 }
 
@@ -101,7 +103,7 @@ enum Outcome {
 impl Projector {
     pub(crate) fn new(storage: Storage, backlog: Arc<Backlog>, shards: u16) -> Self {
         let (views, resting, trouble) = (HashMap::new(), BTreeMap::new(), Trouble::default());
-        Self { storage, backlog, shards, views, resting, first: 0, alone: 0, trouble }
+        Self { storage, backlog, shards, views, resting, first: 0, alone: 0, panic: None, trouble }
     }
 
     pub(crate) fn trouble(&self) -> Trouble {
@@ -125,7 +127,8 @@ impl Projector {
     async fn supervised(mut self, stop: CancellationToken) {
         while let Err(panic) = watched(self.run(&stop)).await {
             tracing::error!(%panic, "the projector begins again");
-            *self.trouble.lock() = Some(format!("{panic} in the projector"));
+            self.panic = Some(format!("{panic} in the projector"));
+            self.tell();
             self.views.clear();
             if stop.is_cancelled() {
                 return;
@@ -139,12 +142,17 @@ impl Projector {
         loop {
             match self.turn().await {
                 Outcome::Idle if stop.is_cancelled() => return,
-                Outcome::Idle => tokio::select! {
-                    () = self.backlog.news.notified() => {}
-                    () = stop.cancelled() => {}
-                    () = sleep_until(self.next_try()) => {}
-                },
+                Outcome::Idle => {
+                    // A shard may have been found to be through without a write.
+                    self.tell();
+                    tokio::select! {
+                        () = self.backlog.news.notified() => {}
+                        () = stop.cancelled() => {}
+                        () = sleep_until(self.next_try()) => {}
+                    }
+                }
                 Outcome::Wrote(events) => {
+                    self.panic = None;
                     self.tell();
                     if events < limits::PROJECTION_EVENTS / 2 && !stop.is_cancelled() {
                         tokio::time::sleep(PACE).await;
@@ -182,7 +190,8 @@ impl Projector {
 
     /// Tells what keeps a shard from the tables, while anything does: its own journal goes on, and grows.
     fn tell(&self) {
-        *self.trouble.lock() = self.resting.values().find_map(|rest| rest.trouble.clone());
+        let shard = || self.resting.values().find_map(|rest| rest.trouble.clone());
+        *self.trouble.lock() = self.panic.clone().or_else(shard);
     }
 
     /// Tries a shard again later.

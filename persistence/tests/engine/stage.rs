@@ -64,6 +64,8 @@ pub(crate) enum Fate {
     After(BoxFuture<'static, ()>),
     /// Fails once that has happened, nothing done.
     FailsAfter(BoxFuture<'static, ()>),
+    /// Is done, and its answer is lost (of what is no append).
+    GoesUnheard,
 }
 
 type Script = Box<dyn FnMut(Call<'_>) -> Fate + Send>;
@@ -106,6 +108,10 @@ impl Control {
                 Fate::After(event) => event.await,
                 Fate::FailsAfter(event) => {
                     event.await;
+                    return Err(scripted().into());
+                }
+                Fate::GoesUnheard => {
+                    let _lost = real.await;
                     return Err(scripted().into());
                 }
             }
@@ -175,7 +181,7 @@ impl Journal for Staged {
         let real = self.real.journal.append(batch);
         async move {
             match fate {
-                Fate::Goes => real.await,
+                Fate::Goes | Fate::GoesUnheard => real.await,
                 Fate::Fails => Err(AppendError::Unknown(scripted())),
                 Fate::After(event) => {
                     event.await;
