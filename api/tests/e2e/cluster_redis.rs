@@ -2,16 +2,12 @@
 //! Faults that one Redis has too are in `cluster_faults`.
 
 use crate::{
-    cluster_faults::{in_tables, on, rounds, verified},
+    cluster_faults::{BIDDERS, LOTS, SOME, in_tables, on, rounds, verified},
     kit::{Load, Rng, Server, Setup, lot, until_within},
 };
 use gavel_test_servers::{Postgres, Redis, RedisCluster};
 use std::time::Duration;
 
-const LOTS: usize = 16;
-const BIDDERS: usize = 32;
-/// Receipts after which a load counts as one.
-const SOME: u64 = 200;
 /// How long the nodes may take to agree that a master is gone and who follows it, on a busy machine.
 const PROMOTION: Duration = Duration::from_secs(60);
 

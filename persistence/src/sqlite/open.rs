@@ -315,12 +315,15 @@ async fn reaches_back(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> 
     // In an older file the rows of what is trimmed are gone.
     let trimmed = if notes_trims { "SELECT count(*) FROM trimmed" } else { "SELECT 0" };
     let trimmed: i64 = sqlx::query_scalar(trimmed).fetch_one(&mut *conn).await?;
+    if trimmed > 0 {
+        return Ok(false);
+    }
     // Of each shard the row at the lowest place: SQLite takes the other columns from the row that has the minimum.
     let cut: i64 =
         sqlx::query_scalar("SELECT count(*) FROM (SELECT previous, min(place) FROM batches GROUP BY shard) WHERE previous <> zeroblob(32)")
             .fetch_one(conn)
             .await?;
-    Ok(trimmed == 0 && cut == 0)
+    Ok(cut == 0)
 }
 
 pub(super) fn io_error(path: PathBuf, error: &io::Error) -> OpenError {
